@@ -1,0 +1,35 @@
+/*
+ * cmds: the QMP and HMP handlers: model to generated types and back, nothing else.
+ */
+#pragma once
+
+#include "vds/machine.h"
+#include "vds/qapi.h"
+
+typedef struct VdsCmds VdsCmds;
+
+/* What handlers may ask of the process; borrowed, outlives the commands. */
+typedef struct {
+    const char *name;         /* (nullable) -name */
+    const char *uuid;         /* (nullable) -uuid */
+    const char *package;      /* our name and version, the greeting's package */
+    void (*quit)(void *user); /* ends the process once the reply is on its way */
+    void *user;
+} VdsCmdsHost;
+
+VdsCmds *vds_cmds_new(VdsMachine *machine, const VdsCmdsHost *host,
+                      const VdsEventSink *sink);
+void vds_cmds_free(VdsCmds *cmds); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsCmds, vds_cmds_free)
+
+/* The generated dispatch table; its ctx is a VdsCmds. */
+extern const VdsQapiDispatch vds_cmds_dispatch;
+
+/* Answers one line of the human monitor; lines end in "\n".  (transfer full) */
+char *vds_cmds_hmp(VdsCmds *cmds, const char *line);
+
+/* The SHUTDOWN event; reason is one of QEMU's words ("host-signal", "host-qmp-quit"). */
+void vds_cmds_emit_shutdown(VdsCmds *cmds, bool guest, const char *reason);
+
+/* The row of device kind virtio-replay, for main's table. */
+extern const VdsDeviceClass vds_cmds_replay_class;

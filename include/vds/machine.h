@@ -1,0 +1,110 @@
+/*
+ * machine: the object tree (paths), the registry of devices, run state and life cycle.
+ * Owns every device; belongs to the main loop.  Knows device kinds only as rows of the
+ * table that main hands it.
+ */
+#pragma once
+
+#include "vds/virtio.h"
+
+#define VDS_MACHINE_ERROR (vds_machine_error_quark())
+GQuark vds_machine_error_quark(void);
+typedef enum {
+    VDS_MACHINE_ERROR_NO_DEVICE,      /* device_del: Device 'x' not found */
+    VDS_MACHINE_ERROR_NO_OBJECT,      /* qom: Device '/x' not found */
+    VDS_MACHINE_ERROR_NO_PROPERTY,    /* Property 'type.x' not found */
+    VDS_MACHINE_ERROR_NO_DRIVER,      /* 'x' is not a valid device model name */
+    VDS_MACHINE_ERROR_DUPLICATE_ID,   /* Duplicate device ID 'x' */
+    VDS_MACHINE_ERROR_DUPLICATE_PATH, /* a recorded path that exists already */
+    VDS_MACHINE_ERROR_BAD_ID,
+    VDS_MACHINE_ERROR_STATE, /* not possible in this run state */
+} VdsMachineError;
+
+typedef enum {
+    VDS_RUN_PRELAUNCH, /* -S, before the first cont */
+    VDS_RUN_RUNNING,
+    VDS_RUN_PAUSED,
+    VDS_RUN_SHUTDOWN,
+} VdsRunState;
+const char *vds_run_state_name(VdsRunState state); /* "prelaunch", ... */
+
+/* One way for the machine to tell: called on the main loop, after the fact. */
+typedef struct {
+    void (*resumed)(void *user);
+    void (*stopped)(void *user);
+    void (*reset)(void *user);
+    void (*device_deleted)(void *user, const char *id /* (nullable) */, const char *path);
+    void *user;
+} VdsMachineListener;
+
+typedef struct VdsMachine VdsMachine;
+typedef struct VdsDeviceClass VdsDeviceClass; /* the room's header of device kinds */
+
+/* `classes` (NULL-terminated, borrowed) are the rows; the machine starts in prelaunch. */
+VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *classes);
+void vds_machine_free(VdsMachine *machine); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMachine, vds_machine_free)
+void vds_machine_set_listener(VdsMachine *machine, const VdsMachineListener *listener);
+
+/* ---- run state ---- */
+VdsRunState vds_machine_get_run_state(const VdsMachine *machine);
+bool vds_machine_is_running(const VdsMachine *machine);
+bool vds_machine_cont(VdsMachine *machine, GError **error);
+void vds_machine_stop(VdsMachine *machine); /* no-op when not running */
+void vds_machine_reset(VdsMachine *machine);
+
+/* ---- what devices are wired to: -netdev, -blockdev, -chardev, -object, -fsdev ---- */
+/* kind is the option's name; props as given (with id or node-name).  Refuses a second one
+ * of the same kind and id. */
+bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsProps *props,
+                             GError **error);
+bool vds_machine_has_backend(const VdsMachine *machine, const char *kind, const char *id);
+
+/* ---- devices ---- */
+/* One property set, one call: -device and device_add.  "driver" names the row. */
+bool vds_machine_device_add(VdsMachine *machine, const VdsProps *props, GError **error);
+/* By id or by canonical path, as QEMU. */
+bool vds_machine_device_del(VdsMachine *machine, const char *id_or_path, GError **error);
+
+/* Newest first. */
+typedef void (*VdsMachineDeviceFunc)(const char *path, VdsVirtioDevice *device,
+                                     void *user);
+void vds_machine_foreach(const VdsMachine *machine, VdsMachineDeviceFunc func,
+                         void *user);
+size_t vds_machine_count(const VdsMachine *machine);
+/* By canonical or unambiguous partial path, as QOM resolves it; not linear in the number
+ * of devices.  *path (nullable argument) is set to the canonical one, borrowed.
+ * (nullable) */
+VdsVirtioDevice *vds_machine_find(const VdsMachine *machine, const char *path,
+                                  const char **canonical);
+
+/* For rows that bring their own devices (virtio-replay): puts `device` (transfer full,
+ * also on error) at an absolute path; device_del of `owner_id` removes it. */
+bool vds_machine_device_put(VdsMachine *machine, const char *owner_id, const char *path,
+                            VdsVirtioDevice *device, GError **error);
+
+/* ---- the object tree, for qom-list and qom-get ---- */
+typedef void (*VdsQomListFunc)(const char *name, const char *type, void *user);
+bool vds_machine_qom_list(const VdsMachine *machine, const char *path,
+                          VdsQomListFunc func, void *user, GError **error);
+/* *value is the caller's: vds_prop_clear(). */
+bool vds_machine_qom_get(const VdsMachine *machine, const char *path,
+                         const char *property, VdsProp *value, GError **error);
+
+/* ---- the table of kinds ---- */
+/* Every type name with its parent ("" at the top); `implements` (nullable) and
+ * `include_abstract` as in qom-list-types. */
+typedef void (*VdsTypeFunc)(const char *name, const char *parent, bool abstract,
+                            void *user);
+void vds_machine_list_types(const VdsMachine *machine, const char *implements,
+                            bool include_abstract, VdsTypeFunc func, void *user);
+typedef struct {
+    const char *name;
+    const char *type;        /* QEMU's words: bool, uint16, size, str, ... */
+    const char *description; /* (nullable) */
+    const VdsProp *fallback; /* (nullable) the default */
+} VdsPropertyInfo;
+typedef void (*VdsPropertyFunc)(const VdsPropertyInfo *info, void *user);
+/* NO_DRIVER for a name that is no device. */
+bool vds_machine_list_properties(const VdsMachine *machine, const char *driver,
+                                 VdsPropertyFunc func, void *user, GError **error);

@@ -1,0 +1,70 @@
+/*
+ * monitor: listeners, connections and back-pressure on GLib's main loop.
+ *
+ * Turns descriptors into QMP sessions (room qmp) or human sessions (a line-to-text
+ * callback).  Knows no command.  Nothing here waits: all descriptors are non-blocking,
+ * and an idle monitor has no timer.
+ */
+#pragma once
+
+#include "vds/qmp.h"
+
+#define VDS_MONITOR_ERROR (vds_monitor_error_quark())
+GQuark vds_monitor_error_quark(void);
+typedef enum {
+    VDS_MONITOR_ERROR_ADDRESS, /* cannot be resolved, too long, ... */
+    VDS_MONITOR_ERROR_IN_USE,  /* another process listens there */
+    VDS_MONITOR_ERROR_SOCKET,  /* any other failure, with the system's word */
+} VdsMonitorError;
+
+typedef enum { VDS_MONITOR_QMP, VDS_MONITOR_HMP } VdsMonitorMode;
+typedef enum {
+    VDS_MONITOR_UNIX,  /* path */
+    VDS_MONITOR_TCP,   /* host, port */
+    VDS_MONITOR_FD,    /* fd: an inherited listening socket (server) or a connected one */
+    VDS_MONITOR_STDIO, /* standard input and output */
+    VDS_MONITOR_PTY,   /* a new pseudo terminal */
+    VDS_MONITOR_FILE,  /* path: output only */
+    VDS_MONITOR_NULL,
+} VdsMonitorTransport;
+
+/* One -qmp, -monitor or -mon with its chardev.  Strings are borrowed for the call. */
+typedef struct {
+    VdsMonitorMode mode;
+    VdsMonitorTransport transport;
+    const char *path;
+    const char *host, *port;
+    int fd;
+    bool server; /* false: connect */
+    bool wait;   /* server: block until the first client is there (start-up only) */
+    bool pretty; /* QMP */
+} VdsMonitorConfig;
+
+/* Answers one line of a human session.  (transfer full), newlines as "\n". */
+typedef struct {
+    char *(*line)(void *user, const char *line);
+    /* (transfer full) (nullable) the completions of a partial line are not offered */
+    const char *banner; /* first line of a human session, without newline */
+    void *user;
+} VdsMonitorHuman;
+
+typedef struct VdsMonitor VdsMonitor;
+
+/* `server` and `human` are borrowed and outlive the monitor. */
+VdsMonitor *vds_monitor_new(GMainContext *context, const VdsQmpServer *server,
+                            const VdsMonitorHuman *human);
+/* Closes every listener and session; socket files are removed. */
+void vds_monitor_free(VdsMonitor *monitor); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMonitor, vds_monitor_free)
+
+/* Opens one address.  UNIX servers: mode 0600, a stale socket file is replaced, one that
+ * answers is not (IN_USE), and what is no socket is left alone. */
+bool vds_monitor_add(VdsMonitor *monitor, const VdsMonitorConfig *config, GError **error);
+
+/* To every negotiated session, appended at once, sent when the loop turns. */
+void vds_monitor_emit(VdsMonitor *monitor, const VdsQapiEvent *event, const void *data);
+
+/* For the end: sends what is pending, at most `timeout_ms`, taking no more input. */
+void vds_monitor_flush(VdsMonitor *monitor, unsigned timeout_ms);
+
+unsigned vds_monitor_count_sessions(const VdsMonitor *monitor);

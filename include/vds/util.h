@@ -1,0 +1,166 @@
+/*
+ * util: what C11 and GLib lack, and nothing of virtio or QMP.
+ *
+ * Descriptor guards, a byte buffer that is consumed from the front, an arena that owns
+ * everything one request allocates, and the property set that the command line and
+ * device_add have in common.  The nouns of this room drop the room's name.
+ */
+#pragma once
+
+#include <glib.h>
+#include <inttypes.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <unistd.h>
+
+/* ---- descriptors --------------------------------------------------------------- */
+
+/* Closes *fd unless it is negative, and makes it -1. */
+static inline void vds_fd_close(int *fd)
+{
+    if (*fd >= 0) {
+        close(*fd);
+        *fd = -1;
+    }
+}
+
+/* Hands the descriptor over: the variable no longer owns it. */
+static inline int vds_fd_steal(int *fd)
+{
+    int taken = *fd;
+    *fd = -1;
+    return taken;
+}
+
+/* `VDS_AUTO_FD fd = open(...)`: closed when the scope ends, unless stolen. */
+#define VDS_AUTO_FD __attribute__((cleanup(vds_fd_close))) int
+
+/* ---- VdsBuf: bytes, appended at the end and consumed from the front --------------- */
+
+typedef struct {
+    uint8_t *data; /* (nullable) start of the allocation */
+    size_t head;   /* consumed bytes at the start of data */
+    size_t end;    /* one past the last valid byte; end >= head */
+    size_t cap;    /* bytes allocated */
+} VdsBuf;
+
+void vds_buf_clear(VdsBuf *buf); /* frees; the buffer may be used again */
+G_DEFINE_AUTO_CLEANUP_CLEAR_FUNC(VdsBuf, vds_buf_clear)
+
+static inline size_t vds_buf_len(const VdsBuf *buf)
+{
+    return buf->end - buf->head;
+}
+
+static inline const uint8_t *vds_buf_bytes(const VdsBuf *buf)
+{
+    return buf->data + buf->head;
+}
+
+/* Makes room for at least n more bytes and returns where they go.  Commit them with
+ * vds_buf_commit().  Aborts only when memory is exhausted, as g_malloc does. */
+uint8_t *vds_buf_reserve(VdsBuf *buf, size_t n);
+
+static inline void vds_buf_commit(VdsBuf *buf, size_t n)
+{
+    buf->end += n;
+}
+
+void vds_buf_append(VdsBuf *buf, const void *bytes, size_t n);
+
+/* Drops n bytes from the front; n <= vds_buf_len().  An emptied buffer that had grown
+ * large gives its memory back. */
+void vds_buf_consume(VdsBuf *buf, size_t n);
+
+/* ---- VdsArena: memory that lives until the request is answered -------------------- */
+
+/* What a reply or a parsed argument points to comes from the call's arena or outlives
+ * the call (string constants do).  Nothing in an arena is freed on its own. */
+typedef struct VdsArena VdsArena;
+
+VdsArena *vds_arena_new(void);
+void vds_arena_free(VdsArena *arena); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsArena, vds_arena_free)
+
+/* Zeroed, aligned for any type; size 0 gives a valid pointer.  The caller bounds sizes
+ * that come from outside. */
+void *vds_arena_alloc(VdsArena *arena, size_t size);
+/* n * size with the product checked; aborts on overflow, as g_malloc_n does. */
+void *vds_arena_alloc_n(VdsArena *arena, size_t n, size_t size);
+char *vds_arena_strndup(VdsArena *arena, const char *text, size_t len); /* NUL added */
+char *vds_arena_strdup(VdsArena *arena, const char *text); /* NULL gives NULL */
+char *vds_arena_printf(VdsArena *arena, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* Runs free_func(object) at the next reset or free: for what is not plain memory. */
+void vds_arena_own(VdsArena *arena, GDestroyNotify free_func, void *object);
+/* Everything allocated is gone; one block is kept for the next request. */
+void vds_arena_reset(VdsArena *arena);
+
+/* ---- VdsProps: an ordered set of named values ---------------------------------------
+ */
+
+/* One `key=value,...` list or one flat JSON object.  Nested JSON arrives flattened with
+ * dotted names ("file.driver", "list.0"), as QEMU's keyval syntax spells them. */
+typedef enum {
+    VDS_PROP_STRING, /* text; the only kind that `key=value` gives */
+    VDS_PROP_BOOL,
+    VDS_PROP_INT,
+    VDS_PROP_UINT, /* above INT64_MAX only */
+    VDS_PROP_NUMBER,
+    VDS_PROP_NULL,
+} VdsPropKind;
+
+typedef struct {
+    char *name;
+    VdsPropKind kind;
+    char *text; /* STRING: the value, never NULL; other kinds: how it was written */
+    union {
+        bool boolean;
+        int64_t integer;
+        uint64_t uinteger;
+        double number;
+    } u;
+} VdsProp;
+
+/* Frees what the value holds, not the struct. */
+void vds_prop_clear(VdsProp *prop);
+
+typedef struct VdsProps VdsProps;
+
+VdsProps *vds_props_new(void);
+void vds_props_free(VdsProps *props); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsProps, vds_props_free)
+VdsProps *vds_props_copy(const VdsProps *props); /* (transfer full) */
+
+/* Setters replace an earlier value of that name in place (the last one wins, as in
+ * QEMU's keyval). */
+void vds_props_set_string(VdsProps *props, const char *name, const char *value);
+void vds_props_set_bool(VdsProps *props, const char *name, bool value);
+void vds_props_set_int(VdsProps *props, const char *name, int64_t value);
+void vds_props_set_uint(VdsProps *props, const char *name, uint64_t value);
+void vds_props_set_number(VdsProps *props, const char *name, double value);
+void vds_props_set_null(VdsProps *props, const char *name);
+
+unsigned vds_props_count(const VdsProps *props);
+const VdsProp *vds_props_nth(const VdsProps *props, unsigned n);        /* n < count */
+const VdsProp *vds_props_find(const VdsProps *props, const char *name); /* (nullable) */
+/* (nullable) the text of a STRING value; NULL when absent or of another kind */
+const char *vds_props_get_string(const VdsProps *props, const char *name);
+
+/* ---- numbers ------------------------------------------------------------------------
+ */
+
+/* Values of options and properties.  On error: VDS_UTIL_ERROR_VALUE, the message names
+ * the culprit `name`, what was expected and what was found. */
+#define VDS_UTIL_ERROR (vds_util_error_quark())
+GQuark vds_util_error_quark(void);
+typedef enum { VDS_UTIL_ERROR_VALUE } VdsUtilError;
+
+/* Decimal or 0x-hexadecimal, min..max, from a string or a JSON integer. */
+bool vds_prop_get_uint(const VdsProp *prop, uint64_t min, uint64_t max, uint64_t *value,
+                       GError **error);
+/* on/off/yes/no/true/false (QEMU's words) from a string, or a JSON boolean. */
+bool vds_prop_get_bool(const VdsProp *prop, bool *value, GError **error);
+/* A size: digits with an optional B, K, M, G, T, P or E suffix, as QEMU reads it (no
+ * suffix: bytes times default_unit). */
+bool vds_prop_get_size(const VdsProp *prop, uint64_t default_unit, uint64_t *value,
+                       GError **error);

@@ -1,0 +1,180 @@
+/*
+ * util: buffer, arena, properties and the readers of single values.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <string.h>
+
+#include "vds/util.h"
+
+static void test_buf_keeps_order(void **state)
+{
+    g_auto(VdsBuf) buf = {0};
+    GString *expected = g_string_new(NULL);
+
+    for (int i = 0; i < 5000; i++) {
+        g_autofree char *piece = g_strdup_printf("%d,", i);
+
+        vds_buf_append(&buf, piece, strlen(piece));
+        g_string_append(expected, piece);
+        if (i % 7 == 0) {
+            size_t n = vds_buf_len(&buf) / 2;
+
+            assert_memory_equal(vds_buf_bytes(&buf), expected->str, n);
+            vds_buf_consume(&buf, n);
+            g_string_erase(expected, 0, (gssize)n);
+        }
+    }
+    assert_int_equal(vds_buf_len(&buf), expected->len);
+    assert_memory_equal(vds_buf_bytes(&buf), expected->str, expected->len);
+    g_string_free(expected, TRUE);
+}
+
+static void test_buf_gives_memory_back(void **state)
+{
+    g_auto(VdsBuf) buf = {0};
+
+    vds_buf_commit(&buf, (memset(vds_buf_reserve(&buf, 1 << 20), 'x', 1 << 20), 1 << 20));
+    vds_buf_consume(&buf, 1 << 20);
+    assert_int_equal(buf.cap, 0);
+    vds_buf_append(&buf, "abc", 3);
+    assert_memory_equal(vds_buf_bytes(&buf), "abc", 3);
+}
+
+static void count_free(void *object)
+{
+    ++*(int *)object;
+}
+
+static void test_arena_zeroes_and_owns(void **state)
+{
+    g_autoptr(VdsArena) arena = vds_arena_new();
+    int freed = 0;
+
+    for (int round = 0; round < 3; round++) {
+        for (size_t size = 1; size < 100000; size = size * 3 + 1) {
+            uint8_t *memory = vds_arena_alloc(arena, size);
+
+            for (size_t i = 0; i < size; i++) {
+                assert_int_equal(memory[i], 0);
+            }
+            memset(memory, 0xa5, size);
+        }
+        vds_arena_own(arena, count_free, &freed);
+        assert_string_equal(vds_arena_printf(arena, "%s-%d", "a", 7), "a-7");
+        assert_null(vds_arena_strdup(arena, NULL));
+        vds_arena_reset(arena);
+        assert_int_equal(freed, round + 1);
+    }
+}
+
+static void test_props_last_wins_in_place(void **state)
+{
+    g_autoptr(VdsProps) props = vds_props_new();
+    g_autoptr(VdsProps) copy = NULL;
+
+    vds_props_set_string(props, "a", "1");
+    vds_props_set_bool(props, "b", true);
+    vds_props_set_string(props, "a", "2");
+    copy = vds_props_copy(props);
+    assert_int_equal(vds_props_count(copy), 2);
+    assert_string_equal(vds_props_nth(copy, 0)->name, "a");
+    assert_string_equal(vds_props_get_string(copy, "a"), "2");
+    assert_null(vds_props_get_string(copy, "b"));
+    assert_null(vds_props_find(copy, "c"));
+}
+
+static void test_uint_values(void **state)
+{
+    static const struct {
+        const char *text;
+        bool ok;
+        uint64_t value;
+    } rows[] = {
+        {"0", true, 0},    {"64", true, 64},  {"0x40", true, 64},
+        {"65", false, 0},  {"-1", false, 0},  {"+1", false, 0},
+        {" 1", false, 0},  {"", false, 0},    {"0x", false, 0},
+        {"12k", false, 0}, {"1.0", false, 0}, {"99999999999999999999999", false, 0},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        VdsProp prop = {(char *)"n", VDS_PROP_STRING, (char *)rows[i].text, {0}};
+        g_autoptr(GError) error = NULL;
+        uint64_t value = 0;
+
+        assert_int_equal(vds_prop_get_uint(&prop, 0, 64, &value, &error), rows[i].ok);
+        assert_int_equal(value, rows[i].value);
+        if (!rows[i].ok) {
+            assert_true(g_error_matches(error, VDS_UTIL_ERROR, VDS_UTIL_ERROR_VALUE));
+            assert_non_null(strstr(error->message, "'n'"));
+        }
+    }
+}
+
+static void test_sizes(void **state)
+{
+    static const struct {
+        const char *text;
+        bool ok;
+        uint64_t value;
+    } rows[] = {
+        {"64", true, 64 << 20},
+        {"64M", true, 64 << 20},
+        {"2g", true, UINT64_C(2) << 30},
+        {"512k", true, 512 << 10},
+        {"7B", true, 7},
+        {"1.5G", false, 0},
+        {"99999999999999", false, 0},
+        {"M", false, 0},
+        {"1MB", false, 0},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        VdsProp prop = {(char *)"size", VDS_PROP_STRING, (char *)rows[i].text, {0}};
+        g_autoptr(GError) error = NULL;
+        uint64_t value = 0;
+
+        assert_int_equal(vds_prop_get_size(&prop, 1 << 20, &value, &error), rows[i].ok);
+        if (rows[i].ok) {
+            assert_int_equal(value, rows[i].value);
+        } else {
+            assert_true(g_error_matches(error, VDS_UTIL_ERROR, VDS_UTIL_ERROR_VALUE));
+        }
+    }
+}
+
+static void test_bools(void **state)
+{
+    static const struct {
+        const char *text;
+        bool ok, value;
+    } rows[] = {{"on", true, true},     {"off", true, false}, {"yes", true, true},
+                {"false", true, false}, {"On", false, false}, {"1", false, false}};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        VdsProp prop = {(char *)"packed", VDS_PROP_STRING, (char *)rows[i].text, {0}};
+        g_autoptr(GError) error = NULL;
+        bool value = false;
+
+        assert_int_equal(vds_prop_get_bool(&prop, &value, &error), rows[i].ok);
+        assert_int_equal(value, rows[i].value);
+        assert_int_equal(error == NULL, rows[i].ok);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_buf_keeps_order),
+        cmocka_unit_test(test_buf_gives_memory_back),
+        cmocka_unit_test(test_arena_zeroes_and_owns),
+        cmocka_unit_test(test_props_last_wins_in_place),
+        cmocka_unit_test(test_uint_values),
+        cmocka_unit_test(test_sizes),
+        cmocka_unit_test(test_bools),
+    };
+
+    return cmocka_run_group_tests_name("util", tests, NULL, NULL);
+}
