@@ -164,3 +164,12 @@ bool vds_prop_get_bool(const VdsProp *prop, bool *value, GError **error);
  * suffix: bytes times default_unit). */
 bool vds_prop_get_size(const VdsProp *prop, uint64_t default_unit, uint64_t *value,
                        GError **error);
+
+/* ---- names in messages ---------------------------------------------------------------- */
+
+/* A stranger's name goes into a message cut to this many bytes. */
+#define VDS_NAME_MAX 128
+
+/* How many bytes of `name` a message shows: at most VDS_NAME_MAX, never half a UTF-8
+ * sequence.  Use as the precision of "%.*s". */
+int vds_name_len(const char *name);

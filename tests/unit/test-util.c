@@ -164,6 +164,19 @@ static void test_bools(void **state)
     }
 }
 
+static void test_names_are_cut_between_characters(void **state)
+{
+    char name[200];
+
+    memset(name, 'a', sizeof(name));
+    name[199] = '\0';
+    assert_int_equal(vds_name_len(name), VDS_NAME_MAX);
+    memcpy(name + 127, "\xe2\x82\xac", 3); /* bytes 127..129: one character */
+    assert_int_equal(vds_name_len(name), 127);
+    assert_int_equal(vds_name_len("short"), 5);
+    assert_int_equal(vds_name_len(""), 0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -174,6 +187,7 @@ int main(void)
         cmocka_unit_test(test_uint_values),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_bools),
+        cmocka_unit_test(test_names_are_cut_between_characters),
     };
 
     return cmocka_run_group_tests_name("util", tests, NULL, NULL);
