@@ -165,7 +165,7 @@ bool vds_prop_get_bool(const VdsProp *prop, bool *value, GError **error);
 bool vds_prop_get_size(const VdsProp *prop, uint64_t default_unit, uint64_t *value,
                        GError **error);
 
-/* ---- names in messages ---------------------------------------------------------------- */
+/* ---- names in messages ----------------------------------------------------------- */
 
 /* A stranger's name goes into a message cut to this many bytes. */
 #define VDS_NAME_MAX 128
