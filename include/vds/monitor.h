@@ -3,7 +3,7 @@
  *
  * Turns descriptors into QMP sessions (room qmp) or human sessions (a line-to-text
  * callback).  Knows no command.  Nothing here waits: all descriptors are non-blocking,
- * and an idle monitor has no timer.
+ * and an idle monitor has no timer.  The process ignores SIGPIPE.
  */
 #pragma once
 
@@ -36,14 +36,17 @@ typedef struct {
     const char *host, *port;
     int fd;
     bool server; /* false: connect */
-    bool wait;   /* server: block until the first client is there (start-up only) */
+    bool wait;   /* server: vds_monitor_is_waiting() until its first client is there */
     bool pretty; /* QMP */
+    /* (nullable) (out) (transfer full) what was opened, for a user to read:
+     * "unix:/run/q", "tcp:127.0.0.1:4444" with the port that was taken, "/dev/pts/3". Set
+     * on success. */
+    char **address;
 } VdsMonitorConfig;
 
 /* Answers one line of a human session.  (transfer full), newlines as "\n". */
 typedef struct {
     char *(*line)(void *user, const char *line);
-    /* (transfer full) (nullable) the completions of a partial line are not offered */
     const char *banner; /* first line of a human session, without newline */
     void *user;
 } VdsMonitorHuman;
@@ -61,7 +64,12 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMonitor, vds_monitor_free)
  * answers is not (IN_USE), and what is no socket is left alone. */
 bool vds_monitor_add(VdsMonitor *monitor, const VdsMonitorConfig *config, GError **error);
 
-/* To every negotiated session, appended at once, sent when the loop turns. */
+/* A server with `wait` has not had its first client.  Nothing in this room waits: who
+ * starts the process turns the loop until this is false, so that signals are served. */
+bool vds_monitor_is_waiting(const VdsMonitor *monitor);
+
+/* To every negotiated session, appended at once, sent when the loop turns.  A client that
+ * does not read is cut off once 1 MiB of events waits beyond its pending output. */
 void vds_monitor_emit(VdsMonitor *monitor, const VdsQapiEvent *event, const void *data);
 
 /* For the end: sends what is pending, at most `timeout_ms`, taking no more input. */
