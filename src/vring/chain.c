@@ -66,7 +66,7 @@ static bool queue_is_mapped(const VdsQueueState *queue, GError **error)
 {
     const struct {
         uint64_t gpa, size;
-        VdsVringError code;
+        int code;
         const char *text;
     } areas[] = {
         {queue->desc, vds_queue_desc_size(queue), VDS_VRING_ERROR_DESC_RING,
