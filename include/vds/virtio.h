@@ -277,8 +277,8 @@ void vds_property_set_show(const VdsPropertySet *set, const VdsProperty *propert
 /* ---- names (from qapi/features.json) --------------------------------------------------
  */
 
-/* The name that goes with a device id: "virtio-net"; an id nobody named is
- * "virtio-device-N" in a string of the table's lifetime. */
+/* The name that goes with a device id: "virtio-net"; "virtio-device" for every id that
+ * nobody named (the id itself stands beside the name in every reply).  A constant. */
 const char *vds_virtio_id_name(uint16_t device_id);
 
 /* Decoded words, in QEMU's order of emission; strings are constants. */
