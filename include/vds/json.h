@@ -27,7 +27,8 @@ typedef enum {
     VDS_JSON_STRING,
     VDS_JSON_INT,    /* fits int64 */
     VDS_JSON_UINT,   /* above INT64_MAX, fits uint64 */
-    VDS_JSON_NUMBER, /* a fraction, an exponent, or an integer beyond 64 bits */
+    VDS_JSON_NUMBER, /* a fraction, an exponent, or an integer beyond 64 bits; what no
+                        double can hold is the largest one, with its sign */
     VDS_JSON_TRUE,
     VDS_JSON_FALSE,
     VDS_JSON_NULL,
@@ -97,7 +98,8 @@ typedef enum {
 /* Takes bytes until the first message or error; *used says how many were taken, so call
  * again with the rest.  After an error the input is skipped as QEMU skips it, and what
  * the skipped rest would draw as further errors is bounded: one run of bad input yields
- * at most two.  (error: set exactly for VDS_JSON_BAD) */
+ * at most two (parser.c says where a run ends).  An error's text is cut at 1 KiB and need
+ * not be UTF-8: it quotes the input.  (error: set exactly for VDS_JSON_BAD) */
 VdsJsonFeed vds_json_parser_feed(VdsJsonParser *parser, const void *bytes, size_t len,
                                  size_t *used, GError **error);
 /* End of input: completes a top-level number or keyword, or reports what is unfinished
@@ -119,7 +121,8 @@ VdsJsonValue vds_json_tape_root(const VdsJsonTape *tape);
 
 /* Appends JSON to a buffer: ASCII only, \uXXXX upper case, ", " and ": " between, or
  * indented by four when pretty; an empty container is open, newline, close when pretty.
- * Newlines are CR LF.  Doubles are %.17g.  Lives on the stack. */
+ * Newlines are CR LF.  Doubles are %.17g; infinities are clamped to the largest double,
+ * NaN is null.  What is no UTF-8 becomes U+FFFD.  Lives on the stack. */
 typedef struct {
     VdsBuf *out;
     bool pretty;
@@ -145,5 +148,7 @@ void vds_json_write_value(VdsJsonWriter *writer,
                           VdsJsonValue value);      /* echo from a tape */
 void vds_json_write_newline(VdsJsonWriter *writer); /* CR LF after a message */
 
-/* Sets `props` from an object, nested values flattened with dotted names. */
-void vds_json_to_props(VdsJsonValue object, VdsProps *props);
+/* Sets `props` from an object, nested values flattened with dotted names.  False, with a
+ * part of it set, if it is more than a property set can be: nested deeper than 16, a name
+ * longer than 1,024 bytes, or more than 1,024 values. */
+bool vds_json_to_props(VdsJsonValue object, VdsProps *props);
