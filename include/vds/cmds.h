@@ -6,6 +6,18 @@
 #include "vds/machine.h"
 #include "vds/qapi.h"
 
+#define VDS_CMDS_ERROR (vds_cmds_error_quark())
+GQuark vds_cmds_error_quark(void);
+typedef enum {
+    VDS_CMDS_ERROR_PATH,   /* Path P is not a realized VirtIODevice, and its variants */
+    VDS_CMDS_ERROR_QUEUE,  /* Invalid virtqueue number N, Invalid vhost virtqueue number N
+                            */
+    VDS_CMDS_ERROR_VHOST,  /* Error: vhost device has not started yet */
+    VDS_CMDS_ERROR_TYPE,   /* a type name that qom-list-properties cannot list */
+    VDS_CMDS_ERROR_RECORD, /* a recorded-queue file that is refused; file and member named
+                            */
+} VdsCmdsError;
+
 typedef struct VdsCmds VdsCmds;
 
 /* What handlers may ask of the process; borrowed, outlives the commands. */
@@ -28,8 +40,13 @@ extern const VdsQapiDispatch vds_cmds_dispatch;
 /* Answers one line of the human monitor; lines end in "\n".  (transfer full) */
 char *vds_cmds_hmp(VdsCmds *cmds, const char *line);
 
-/* The SHUTDOWN event; reason is one of QEMU's words ("host-signal", "host-qmp-quit"). */
-void vds_cmds_emit_shutdown(VdsCmds *cmds, bool guest, const char *reason);
+/* The SHUTDOWN event. */
+typedef enum {
+    VDS_SHUTDOWN_QMP_QUIT,
+    VDS_SHUTDOWN_SIGNAL,
+    VDS_SHUTDOWN_UI
+} VdsShutdownCause;
+void vds_cmds_emit_shutdown(VdsCmds *cmds, bool guest, VdsShutdownCause cause);
 
 /* The row of device kind virtio-replay, for main's table. */
 extern const VdsDeviceClass vds_cmds_replay_class;

@@ -1,0 +1,18 @@
+/*
+ * cmds: what the handlers share.
+ */
+#pragma once
+
+#include "vds/cmds.h"
+
+#include "qapi-commands.h"
+#include "qapi-events.h"
+#include "qapi-types.h"
+
+/* Belongs to the main loop, as the machine does. */
+struct VdsCmds {
+    VdsMachine *machine;      /* borrowed */
+    const VdsCmdsHost *host;  /* borrowed */
+    const VdsEventSink *sink; /* borrowed */
+    VdsArena *hmp_arena;      /* reset after each line */
+};

@@ -1,0 +1,69 @@
+/*
+ * cmds: the context of the handlers, and the machine's news as QMP events.
+ */
+#include "cmds-priv.h"
+
+G_DEFINE_QUARK(vds - cmds - error - quark, vds_cmds_error)
+
+static void on_resumed(void *user)
+{
+    qapi_event_resume(((VdsCmds *)user)->sink);
+}
+
+static void on_stopped(void *user)
+{
+    qapi_event_stop(((VdsCmds *)user)->sink);
+}
+
+static void on_reset(void *user)
+{
+    qapi_event_reset(((VdsCmds *)user)->sink, false,
+                     QAPI_SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
+}
+
+static void on_device_deleted(void *user, const char *id, const char *path)
+{
+    qapi_event_device_deleted(((VdsCmds *)user)->sink, id, path);
+}
+
+VdsCmds *vds_cmds_new(VdsMachine *machine, const VdsCmdsHost *host,
+                      const VdsEventSink *sink)
+{
+    VdsCmds *cmds = g_new0(VdsCmds, 1);
+    const VdsMachineListener listener = {
+        .resumed = on_resumed,
+        .stopped = on_stopped,
+        .reset = on_reset,
+        .device_deleted = on_device_deleted,
+        .user = cmds,
+    };
+
+    cmds->machine = machine;
+    cmds->host = host;
+    cmds->sink = sink;
+    cmds->hmp_arena = vds_arena_new();
+    vds_machine_set_listener(machine, &listener);
+    return cmds;
+}
+
+void vds_cmds_free(VdsCmds *cmds)
+{
+    if (cmds) {
+        vds_machine_set_listener(cmds->machine, NULL);
+        vds_arena_free(cmds->hmp_arena);
+        g_free(cmds);
+    }
+}
+
+void vds_cmds_emit_shutdown(VdsCmds *cmds, bool guest, VdsShutdownCause cause)
+{
+    static const QapiShutdownCause reasons[] = {
+        [VDS_SHUTDOWN_QMP_QUIT] = QAPI_SHUTDOWN_CAUSE_HOST_QMP_QUIT,
+        [VDS_SHUTDOWN_SIGNAL] = QAPI_SHUTDOWN_CAUSE_HOST_SIGNAL,
+        [VDS_SHUTDOWN_UI] = QAPI_SHUTDOWN_CAUSE_HOST_UI,
+    };
+
+    qapi_event_shutdown(cmds->sink, guest, reasons[cause]);
+}
+
+const VdsQapiDispatch vds_cmds_dispatch = {qapi_commands, QAPI_N_COMMANDS};

@@ -1,0 +1,199 @@
+/*
+ * cmds: the object tree and the table of device kinds, read only; device_add and
+ * device_del.
+ */
+#include "cmds-priv.h"
+
+#include <json-glib/json-glib.h>
+#include <string.h>
+
+/* ---- lists of unknown length ----------------------------------------------------------
+ */
+
+/* What a callback appends to; the reply gets a copy in the arena. */
+typedef struct {
+    VdsArena *arena;
+    GArray *items;
+} Collector;
+
+static Collector collector_new(VdsArena *arena, guint item_size)
+{
+    return (Collector){arena, g_array_new(FALSE, TRUE, item_size)};
+}
+
+/* Ends the collector; *n items. */
+static void *collector_finish(Collector *collector, size_t *n)
+{
+    guint size = g_array_get_element_size(collector->items);
+    void *copy = vds_arena_alloc_n(collector->arena, collector->items->len, size);
+
+    *n = collector->items->len;
+    if (*n > 0) {
+        memcpy(copy, collector->items->data, *n * size);
+    }
+    g_array_unref(collector->items);
+    return copy;
+}
+
+/* ---- values
+ * ------------------------------------------------------------------------------ */
+
+static JsonNode *prop_to_node(const VdsProp *prop)
+{
+    JsonNode *node = json_node_alloc();
+
+    switch (prop->kind) {
+    case VDS_PROP_STRING:
+        return json_node_init_string(node, prop->text);
+    case VDS_PROP_BOOL:
+        return json_node_init_boolean(node, prop->u.boolean);
+    case VDS_PROP_INT:
+        return json_node_init_int(node, prop->u.integer);
+    case VDS_PROP_UINT:
+        /* json-glib's integers are signed; beyond them it has doubles only. */
+        return json_node_init_double(node, (double)prop->u.uinteger);
+    case VDS_PROP_NUMBER:
+        return json_node_init_double(node, prop->u.number);
+    case VDS_PROP_NULL:
+        break;
+    }
+    return json_node_init_null(node);
+}
+
+static void free_node(void *node)
+{
+    json_node_unref(node);
+}
+
+static VdsQapiAny *prop_to_any(VdsArena *arena, const VdsProp *prop)
+{
+    VdsQapiAny *any = vds_arena_alloc(arena, sizeof(*any));
+    JsonNode *node = prop_to_node(prop);
+
+    vds_arena_own(arena, free_node, node);
+    any->node = node;
+    return any;
+}
+
+/* ---- objects
+ * ------------------------------------------------------------------------------- */
+
+static void add_property(const char *name, const char *type, void *user)
+{
+    Collector *list = user;
+    QapiObjectPropertyInfo info = {
+        .name = vds_arena_strdup(list->arena, name),
+        .type = vds_arena_strdup(list->arena, type),
+    };
+
+    g_array_append_val(list->items, info);
+}
+
+QapiObjectPropertyInfoList *qmp_qom_list(VdsCmds *ctx, VdsArena *arena, const char *path,
+                                         GError **error)
+{
+    QapiObjectPropertyInfoList *reply = vds_arena_alloc(arena, sizeof(*reply));
+    Collector list = collector_new(arena, sizeof(QapiObjectPropertyInfo));
+    bool found = vds_machine_qom_list(ctx->machine, path, add_property, &list, error);
+
+    reply->items = collector_finish(&list, &reply->n);
+    return found ? reply : NULL;
+}
+
+VdsQapiAny *qmp_qom_get(VdsCmds *ctx, VdsArena *arena, const char *path,
+                        const char *property, GError **error)
+{
+    VdsProp value = {0};
+    VdsQapiAny *any;
+
+    if (!vds_machine_qom_get(ctx->machine, path, property, &value, error)) {
+        return NULL;
+    }
+    any = prop_to_any(arena, &value);
+    vds_prop_clear(&value);
+    return any;
+}
+
+/* ---- types
+ * ----------------------------------------------------------------------------------- */
+
+static void add_type(const char *name, const char *parent, bool abstract, void *user)
+{
+    Collector *list = user;
+    QapiObjectTypeInfo info = {
+        .name = vds_arena_strdup(list->arena, name),
+        .has_abstract = abstract,
+        .abstract = abstract,
+        .parent = *parent ? vds_arena_strdup(list->arena, parent) : NULL,
+    };
+
+    g_array_append_val(list->items, info);
+}
+
+QapiObjectTypeInfoList *qmp_qom_list_types(VdsCmds *ctx, VdsArena *arena,
+                                           const char *implements, bool has_abstract,
+                                           bool abstract, GError **error)
+{
+    QapiObjectTypeInfoList *reply = vds_arena_alloc(arena, sizeof(*reply));
+    Collector list = collector_new(arena, sizeof(QapiObjectTypeInfo));
+
+    vds_machine_list_types(ctx->machine, implements, has_abstract && abstract, add_type,
+                           &list);
+    reply->items = collector_finish(&list, &reply->n);
+    return reply;
+}
+
+static void add_type_property(const VdsPropertyInfo *property, void *user)
+{
+    Collector *list = user;
+    QapiObjectPropertyInfo info = {
+        .name = vds_arena_strdup(list->arena, property->name),
+        .type = vds_arena_strdup(list->arena, property->type),
+        .description = vds_arena_strdup(list->arena, property->description),
+        .default_value =
+            property->fallback ? prop_to_any(list->arena, property->fallback) : NULL,
+    };
+
+    g_array_append_val(list->items, info);
+}
+
+QapiObjectPropertyInfoList *qmp_device_list_properties(VdsCmds *ctx, VdsArena *arena,
+                                                       const char *type_name,
+                                                       GError **error)
+{
+    QapiObjectPropertyInfoList *reply = vds_arena_alloc(arena, sizeof(*reply));
+    Collector list = collector_new(arena, sizeof(QapiObjectPropertyInfo));
+    bool found = vds_machine_list_properties(ctx->machine, type_name, add_type_property,
+                                             &list, error);
+
+    reply->items = collector_finish(&list, &reply->n);
+    return found ? reply : NULL;
+}
+
+/* A type we do not have has no properties: clients probe for types this way. */
+QapiObjectPropertyInfoList *qmp_qom_list_properties(VdsCmds *ctx, VdsArena *arena,
+                                                    const char *type_name, GError **error)
+{
+    QapiObjectPropertyInfoList *reply =
+        qmp_device_list_properties(ctx, arena, type_name, NULL);
+
+    return reply ? reply : vds_arena_alloc(arena, sizeof(*reply));
+}
+
+/* ---- hot plug
+ * ----------------------------------------------------------------------------------- */
+
+bool qmp_device_add(VdsCmds *ctx, VdsArena *arena, VdsJsonValue arguments, GError **error)
+{
+    g_autoptr(VdsProps) props = vds_props_new();
+
+    if (vds_json_value_is_present(arguments)) {
+        vds_json_to_props(arguments, props);
+    }
+    return vds_machine_device_add(ctx->machine, props, error);
+}
+
+bool qmp_device_del(VdsCmds *ctx, VdsArena *arena, const char *id, GError **error)
+{
+    return vds_machine_device_del(ctx->machine, id, error);
+}
