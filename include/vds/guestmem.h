@@ -13,7 +13,7 @@
 GQuark vds_guestmem_error_quark(void);
 typedef enum {
     VDS_GUESTMEM_ERROR_OVERLAP,  /* two regions share an address */
-    VDS_GUESTMEM_ERROR_OVERFLOW, /* gpa + len or offset + len wraps */
+    VDS_GUESTMEM_ERROR_OVERFLOW, /* gpa + len or offset + len wraps, or len is 0 */
     VDS_GUESTMEM_ERROR_SHORT,    /* the file ends before offset + len */
     VDS_GUESTMEM_ERROR_MAP,      /* mmap failed, with the system's word */
     VDS_GUESTMEM_ERROR_UNMAPPED, /* an access outside every region */
@@ -42,19 +42,20 @@ void vds_guest_map_unref(VdsGuestMap *map);       /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsGuestMap, vds_guest_map_unref)
 
 size_t vds_guest_map_count(const VdsGuestMap *map);
-const VdsGuestRegion *vds_guest_map_nth(const VdsGuestMap *map, size_t n); /* by gpa */
+/* By gpa; fd is -1, the map keeps no number.  (nullable) */
+const VdsGuestRegion *vds_guest_map_nth(const VdsGuestMap *map, size_t n);
 
 /* true if all of [gpa, gpa + len) is mapped; an end beyond 2^64 is not.  Touching regions
- * count as one. */
+ * count as one; nothing (len 0) is mapped everywhere. */
 bool vds_guest_map_has(const VdsGuestMap *map, uint64_t gpa, uint64_t len);
 
 /* Copies `len` bytes, split at region borders.  UNMAPPED before the first byte is
  * copied if any is outside. */
 bool vds_guest_map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
                         GError **error);
-/* One naturally aligned little-endian word each, read once with a relaxed atomic load
- * where one region holds it and it is aligned in the host, byte by byte otherwise.
- * n words; UNMAPPED or VANISHED as above. */
+/* n little-endian words, into host order.  Every byte is read once; a word that one
+ * region holds and that is aligned in the host is one relaxed atomic load.  UNMAPPED or
+ * VANISHED as above, and the content of `to` is then undefined. */
 bool vds_guest_map_read_u16(const VdsGuestMap *map, uint64_t gpa, uint16_t *to, size_t n,
                             GError **error);
 bool vds_guest_map_read_u64(const VdsGuestMap *map, uint64_t gpa, uint64_t *to, size_t n,

@@ -20,6 +20,7 @@ typedef enum {
     VDS_VRING_ERROR_HEAD,         /* S1: head beyond the ring, both numbers in the text */
     VDS_VRING_ERROR_INDIRECT_LEN, /* I3: shorter than one descriptor, or over 65,536 of
                                      them */
+    VDS_VRING_ERROR_NUM,          /* C1: a ring size of 0 or over VDS_VRING_MAX_NUM */
 } VdsVringError;
 
 #define VDS_VRING_MAX_NUM 32768 /* virtio 1.2, 2.7 and 2.8 */
@@ -99,11 +100,13 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsChain, vds_chain_free)
 /* Reads the chain at `index` modulo num (has_index false: last_avail_idx, 0 if unknown).
  * Never asks whether the slot is available.  Bounded by num, or by the indirect table:
  * split follows next and stops after len/16 entries, packed takes all len/16.
- * (transfer full) */
+ * Errors are those above, in their order (NUM after NO_RING), and what reading memory
+ * may run into (VDS_GUESTMEM_ERROR_VANISHED).  (transfer full) */
 VdsChain *vds_chain_read(const VdsQueueState *queue, bool has_index, uint16_t index,
                          GError **error);
 
-/* Sizes of the three areas in bytes (virtio 1.2, 2.7 and 2.8.10). */
+/* Sizes of the three areas in bytes (virtio 1.2, 2.7 and 2.8.10); num at most
+ * VDS_VRING_MAX_NUM. */
 uint32_t vds_queue_desc_size(const VdsQueueState *queue);
 uint32_t vds_queue_avail_size(const VdsQueueState *queue);
 uint32_t vds_queue_used_size(const VdsQueueState *queue);

@@ -1,0 +1,193 @@
+/*
+ * guestmem: memory that its owner cuts short, and every other SIGBUS.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#include "vds/guestmem.h"
+
+enum { PAGE = 4096, PAGES = 4 };
+
+static int new_memfd(void)
+{
+    int fd = memfd_create("test-sigbus", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, PAGES * PAGE), 0);
+    return fd;
+}
+
+static VdsGuestMap *map_of(int fd)
+{
+    const VdsGuestRegion region = {0x10000, PAGES * PAGE, fd, 0, 0};
+
+    return vds_guest_map_new(&region, 1, NULL);
+}
+
+static void expect_vanished(const VdsGuestMap *map, uint64_t gpa, size_t len)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree uint8_t *to = g_malloc(len);
+
+    assert_false(vds_guest_map_read(map, gpa, to, len, &error));
+    assert_true(g_error_matches(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_VANISHED));
+    assert_non_null(strstr(error->message, "0x10000"));
+}
+
+static void cut_short_and_back(void)
+{
+    VDS_AUTO_FD fd = new_memfd();
+    g_autoptr(VdsGuestMap) map = map_of(fd);
+    uint8_t to[PAGE];
+    uint64_t words[2];
+
+    assert_int_equal(pwrite(fd, "x", 1, 2 * PAGE), 1);
+    assert_true(vds_guest_map_read(map, 0x10000 + 2 * PAGE, to, PAGE, NULL));
+    assert_int_equal(ftruncate(fd, PAGE), 0);
+
+    assert_true(vds_guest_map_read(map, 0x10000, to, PAGE, NULL));
+    expect_vanished(map, 0x10000 + PAGE, 1);
+    expect_vanished(map, 0x10000, PAGES * PAGE);
+    for (int i = 0; i < 1000; i++) {
+        assert_false(
+            vds_guest_map_read_u64(map, 0x10000 + PAGE + 16 * i % PAGE, words, 2, NULL));
+    }
+    /* Not sticky: when the file grows again its bytes are there again. */
+    assert_int_equal(ftruncate(fd, PAGES * PAGE), 0);
+    assert_true(vds_guest_map_read(map, 0x10000 + 2 * PAGE, to, PAGE, NULL));
+    assert_int_equal(to[0], 0);
+}
+
+static void *read_and_count(void *user)
+{
+    const VdsGuestMap *map = user;
+    uintptr_t vanished = 0;
+
+    for (int i = 0; i < 2000; i++) {
+        uint64_t words[2];
+
+        vanished += !vds_guest_map_read_u64(map, 0x10000 + (uint64_t)(i % PAGES) * PAGE,
+                                            words, 2, NULL);
+    }
+    return (void *)vanished;
+}
+
+static void threads_have_their_own_cursor(void)
+{
+    VDS_AUTO_FD fd = new_memfd();
+    g_autoptr(VdsGuestMap) map = map_of(fd);
+    pthread_t threads[4];
+
+    assert_int_equal(ftruncate(fd, PAGE), 0);
+    for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, read_and_count, map), 0);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(threads); i++) {
+        void *vanished = NULL;
+
+        pthread_join(threads[i], &vanished);
+        assert_int_equal((uintptr_t)vanished, 2000 / PAGES * (PAGES - 1));
+    }
+}
+
+static void sealed_memory_is_read_unguarded(void)
+{
+    VDS_AUTO_FD fd = new_memfd();
+    g_autoptr(VdsGuestMap) map = NULL;
+    uint8_t byte = 0;
+
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+    map = map_of(fd);
+    assert_int_equal(pwrite(fd, "y", 1, 3 * PAGE + 1), 1);
+    assert_int_not_equal(ftruncate(fd, 0), 0);
+    assert_true(vds_guest_map_read(map, 0x10000 + 3 * PAGE + 1, &byte, 1, NULL));
+    assert_int_equal(byte, 'y');
+}
+
+static void die_of_a_load_outside(void)
+{
+    int fd = new_memfd();
+    volatile uint8_t *bytes = mmap(NULL, PAGES * PAGE, PROT_READ, MAP_SHARED, fd, 0);
+
+    assert_int_equal(ftruncate(fd, 0), 0);
+    (void)bytes[PAGE];
+}
+
+static void die_of_a_kill(void)
+{
+    raise(SIGBUS);
+}
+
+static void exit_with_7(int number)
+{
+    _exit(7);
+}
+
+/* What becomes of a child that sets `before`, makes a map, and then does `act`. */
+static int run_child(void (*before)(int), void (*act)(void))
+{
+    int status = 0;
+    pid_t child = fork();
+
+    assert_true(child >= 0);
+    if (child == 0) {
+        struct rlimit none = {0, 0};
+        VDS_AUTO_FD fd = -1;
+
+        setrlimit(RLIMIT_CORE, &none);
+        signal(SIGBUS, before);
+        fd = new_memfd();
+        vds_guest_map_unref(map_of(fd));
+        act();
+        _exit(0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return status;
+}
+
+/* Runs before any map is made here: the handler goes in once a process, and each child
+ * is a process that has none yet. */
+static void test_other_faults_go_to_the_action_before(void **state)
+{
+    int status = run_child(SIG_DFL, die_of_a_load_outside);
+
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    status = run_child(SIG_DFL, die_of_a_kill);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    status = run_child(SIG_IGN, die_of_a_load_outside);
+    assert_true(WIFSIGNALED(status) && WTERMSIG(status) == SIGBUS);
+    status = run_child(SIG_IGN, die_of_a_kill);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    status = run_child(exit_with_7, die_of_a_load_outside);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+    status = run_child(exit_with_7, die_of_a_kill);
+    assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 7);
+}
+
+/* One test: cmocka puts its own SIGBUS handler in at the start of each, and ours is
+ * installed once a process. */
+static void test_guard(void **state)
+{
+    cut_short_and_back();
+    threads_have_their_own_cursor();
+    sealed_memory_is_read_unguarded();
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_other_faults_go_to_the_action_before),
+        cmocka_unit_test(test_guard),
+    };
+
+    return cmocka_run_group_tests_name("guestmem-sigbus", tests, NULL, NULL);
+}
