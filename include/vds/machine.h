@@ -12,12 +12,18 @@ GQuark vds_machine_error_quark(void);
 typedef enum {
     VDS_MACHINE_ERROR_NO_DEVICE,      /* device_del: Device 'x' not found */
     VDS_MACHINE_ERROR_NO_OBJECT,      /* qom: Device '/x' not found */
+    VDS_MACHINE_ERROR_NO_CLASS,       /* qom: Class 'x' not found */
     VDS_MACHINE_ERROR_NO_PROPERTY,    /* Property 'type.x' not found */
     VDS_MACHINE_ERROR_NO_DRIVER,      /* 'x' is not a valid device model name */
     VDS_MACHINE_ERROR_DUPLICATE_ID,   /* Duplicate device ID 'x' */
     VDS_MACHINE_ERROR_DUPLICATE_PATH, /* a recorded path that exists already */
     VDS_MACHINE_ERROR_BAD_ID,
-    VDS_MACHINE_ERROR_STATE, /* not possible in this run state */
+    VDS_MACHINE_ERROR_MISSING,          /* Parameter 'driver' is missing */
+    VDS_MACHINE_ERROR_ABSTRACT,         /* a type name of which no device can be made */
+    VDS_MACHINE_ERROR_NO_BUS,           /* the bus asked for, or any of the type needed */
+    VDS_MACHINE_ERROR_NOT_HOTPLUGGABLE, /* device_del of an object that is no device */
+    VDS_MACHINE_ERROR_AMBIGUOUS, /* qom: a partial path that fits several objects */
+    VDS_MACHINE_ERROR_STATE,     /* not possible in this run state */
 } VdsMachineError;
 
 typedef enum {
@@ -38,7 +44,6 @@ typedef struct {
 } VdsMachineListener;
 
 typedef struct VdsMachine VdsMachine;
-typedef struct VdsDeviceClass VdsDeviceClass; /* the room's header of device kinds */
 
 /* `classes` (NULL-terminated, borrowed) are the rows; the machine starts in prelaunch. */
 VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *classes);
@@ -63,7 +68,9 @@ bool vds_machine_has_backend(const VdsMachine *machine, const char *kind, const 
 /* ---- devices ---- */
 /* One property set, one call: -device and device_add.  "driver" names the row. */
 bool vds_machine_device_add(VdsMachine *machine, const VdsProps *props, GError **error);
-/* By id or by canonical path, as QEMU. */
+/* By id or by path, as QEMU.  At once: there is no driver to wait for.  What is plugged
+ * into it goes first; device_deleted is called for each object that was a device, the
+ * virtio device below a PCI one (no id) before it. */
 bool vds_machine_device_del(VdsMachine *machine, const char *id_or_path, GError **error);
 
 /* Newest first. */
@@ -77,11 +84,6 @@ size_t vds_machine_count(const VdsMachine *machine);
  * (nullable) */
 VdsVirtioDevice *vds_machine_find(const VdsMachine *machine, const char *path,
                                   const char **canonical);
-
-/* For rows that bring their own devices (virtio-replay): puts `device` (transfer full,
- * also on error) at an absolute path; device_del of `owner_id` removes it. */
-bool vds_machine_device_put(VdsMachine *machine, const char *owner_id, const char *path,
-                            VdsVirtioDevice *device, GError **error);
 
 /* ---- the object tree, for qom-list and qom-get ---- */
 typedef void (*VdsQomListFunc)(const char *name, const char *type, void *user);
@@ -105,6 +107,10 @@ typedef struct {
     const VdsProp *fallback; /* (nullable) the default */
 } VdsPropertyInfo;
 typedef void (*VdsPropertyFunc)(const VdsPropertyInfo *info, void *user);
-/* NO_DRIVER for a name that is no device. */
-bool vds_machine_list_properties(const VdsMachine *machine, const char *driver,
+/* device-list-properties: those that may be given.  NO_DEVICE for a name that is no type,
+ * ABSTRACT for one of which no device can be made. */
+bool vds_machine_list_properties(const VdsMachine *machine, const char *type,
                                  VdsPropertyFunc func, void *user, GError **error);
+/* qom-list-properties: also those that are only read; of any type.  NO_CLASS. */
+bool vds_machine_qom_list_properties(const VdsMachine *machine, const char *type,
+                                     VdsPropertyFunc func, void *user, GError **error);

@@ -41,8 +41,9 @@ typedef struct {
     char unused;
 } VdsQapiNull;
 
-/* `any`: exactly one of the two.  A handler's result is a JsonNode (borrowed by the
- * struct: give it to the arena), an argument is a place on the request's tape. */
+/* `any`: at most one of the two.  A handler's result is a JsonNode (borrowed by the
+ * struct: give it to the arena), an argument is a place on the request's tape.  With
+ * neither it is null, so that constant data can say "default": null. */
 typedef struct {
     const void *node; /* const JsonNode * (json-glib), opaque to those who need none */
     VdsJsonValue value;
@@ -58,7 +59,8 @@ typedef struct {
 typedef enum {
     VDS_QAPI_REQUIRED,
     VDS_QAPI_HAS_FLAG, /* optional scalar, enum or list: a bool at has_offset says so */
-    VDS_QAPI_POINTER,  /* optional str, struct, alternate: a pointer, NULL when absent */
+    VDS_QAPI_POINTER, /* optional str, struct, alternate, any: a pointer, NULL when absent
+                       */
 } VdsQapiPresence;
 
 typedef struct VdsQapiType VdsQapiType;

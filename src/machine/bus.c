@@ -1,0 +1,191 @@
+/*
+ * machine: buses: where devices are plugged in, by name or by type.  A PCI bus here has
+ * no slots: any number of devices fits.
+ */
+#include <string.h>
+
+#include "machine-priv.h"
+
+/* Types that may stand for another: a PCI device goes on a PCI Express bus. */
+static const struct {
+    const char *type, *parent;
+} bus_parents[] = {
+    {"PCIE", "PCI"},
+    {"virtio-mmio-bus", "virtio-bus"},
+};
+
+/* The machine's own.  The root PCI bus goes by either of QEMU's names. */
+static const struct {
+    const char *node, *name, *type;
+} roots[] = {
+    {"mmio", "virtio-mmio-bus.0", "virtio-mmio-bus"},
+    {"pci", "pci.0", "PCIE"},
+    {"pci", "pcie.0", "PCIE"},
+};
+
+void vds_bus_create_roots(VdsMachine *machine)
+{
+    VdsNode *parent = machine->anonymous->parent;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(roots); i++) {
+        VdsNode *host = vds_tree_child(machine->tree, parent, roots[i].node);
+
+        if (!host) {
+            host = vds_tree_add(machine->tree, parent, roots[i].node, "container");
+        }
+        vds_bus_add(machine, host, roots[i].type, roots[i].name);
+    }
+}
+
+void vds_bus_remove_roots(VdsMachine *machine)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(roots); i++) {
+        vds_bus_remove(machine, vds_tree_named(machine->tree, roots[i].name)->object);
+    }
+}
+
+VdsBus *vds_bus_add(VdsMachine *machine, VdsNode *parent, const char *type,
+                    const char *name)
+{
+    VdsBus *bus = g_new0(VdsBus, 1);
+
+    bus->type = type;
+    bus->node = vds_tree_add(machine->tree, parent, name, type);
+    bus->node->ops = &vds_qom_bus_ops;
+    bus->node->object = bus;
+    bus->name = bus->node->name;
+    bus->next = g_hash_table_lookup(machine->buses, type);
+    if (bus->next) {
+        bus->next->prev = bus;
+    }
+    g_hash_table_insert(machine->buses, (char *)type, bus);
+    return bus;
+}
+
+void vds_bus_remove(VdsMachine *machine, VdsBus *bus)
+{
+    if (!bus) {
+        return;
+    }
+    g_assert(!bus->devices);
+    if (bus->prev) {
+        bus->prev->next = bus->next;
+    } else {
+        g_hash_table_insert(machine->buses, (char *)bus->type, bus->next);
+    }
+    if (bus->next) {
+        bus->next->prev = bus->prev;
+    }
+    if (bus->data_free) {
+        bus->data_free(bus->data);
+    }
+    vds_tree_remove(machine->tree, bus->node);
+    g_free(bus);
+}
+
+char *vds_bus_auto_name(VdsMachine *machine, const char *type)
+{
+    unsigned n = GPOINTER_TO_UINT(g_hash_table_lookup(machine->bus_numbers, type));
+
+    g_hash_table_insert(machine->bus_numbers, (char *)type, GUINT_TO_POINTER(n + 1));
+    return g_strdup_printf("%s.%u", type, n);
+}
+
+static bool bus_is_a(const VdsBus *bus, const char *wanted)
+{
+    if (strcmp(bus->type, wanted) == 0) {
+        return true;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(bus_parents); i++) {
+        if (strcmp(bus->type, bus_parents[i].type) == 0 &&
+            strcmp(wanted, bus_parents[i].parent) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static VdsBus *find_by_name(const VdsMachine *machine, const char *name)
+{
+    VdsNode *node = vds_tree_named(machine->tree, name);
+
+    while (node && node->ops != &vds_qom_bus_ops) {
+        node = node->same_next;
+    }
+    return node ? node->object : NULL;
+}
+
+/* The newest bus of that very type, else of one that may stand for it. */
+static VdsBus *find_by_type(const VdsMachine *machine, const char *type)
+{
+    VdsBus *bus = g_hash_table_lookup(machine->buses, type);
+
+    for (size_t i = 0; !bus && i < G_N_ELEMENTS(bus_parents); i++) {
+        if (strcmp(bus_parents[i].parent, type) == 0) {
+            bus = g_hash_table_lookup(machine->buses, bus_parents[i].type);
+        }
+    }
+    return bus;
+}
+
+static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static bool refuse(GError **error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (error) {
+        *error =
+            g_error_new_valist(VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_BUS, format, args);
+    }
+    va_end(args);
+    return false;
+}
+
+bool vds_bus_choose(const VdsMachine *machine, const VdsDeviceType *type,
+                    const char *name, VdsBus **bus, GError **error)
+{
+    *bus = NULL;
+    if (name) {
+        *bus = find_by_name(machine, name);
+        if (!*bus) {
+            return refuse(error, "Bus '%.*s' not found", vds_name_len(name), name);
+        }
+        if (!type->bus_type || !bus_is_a(*bus, type->bus_type)) {
+            return refuse(error, "Device '%s' can't go on %s bus", type->name,
+                          (*bus)->type);
+        }
+    } else if (type->bus_type) {
+        *bus = find_by_type(machine, type->bus_type);
+        if (!*bus) {
+            return refuse(error, "No '%s' bus found for device '%s'", type->bus_type,
+                          type->name);
+        }
+    }
+    return true;
+}
+
+void vds_bus_plug(VdsBus *bus, VdsDevice *device)
+{
+    device->bus = bus;
+    device->bus_next = bus->devices;
+    if (device->bus_next) {
+        device->bus_next->bus_prev = device;
+    }
+    bus->devices = device;
+}
+
+void vds_bus_unplug(VdsDevice *device)
+{
+    VdsBus *bus = device->bus;
+
+    if (!bus) {
+        return;
+    }
+    *(device->bus_prev ? &device->bus_prev->bus_next : &bus->devices) = device->bus_next;
+    if (device->bus_next) {
+        device->bus_next->bus_prev = device->bus_prev;
+    }
+    device->bus = NULL;
+}

@@ -1,0 +1,119 @@
+/*
+ * machine: what the files of this room share: devices, buses, parts, the registry.
+ */
+#pragma once
+
+#include "tree-priv.h"
+
+typedef struct VdsDevice VdsDevice;
+typedef struct VdsEntry VdsEntry;
+typedef struct VdsBus VdsBus;
+
+/* A virtio device in the registry; the registry is a list, newest first. */
+struct VdsEntry {
+    VdsEntry *next, *prev;
+    VdsEntry *owner_next; /* an older one of the same owner */
+    VdsDevice *owner;
+    VdsVirtioDevice *virtio; /* owned */
+    VdsNode *node;           /* node->object is this entry unless node is the owner's */
+    char *path;
+};
+
+/* What devices are plugged into.  `name` is what bus= asks for. */
+struct VdsBus {
+    VdsBus *next, *prev; /* of the same type, newest first */
+    const char *type;
+    const char *name; /* the node's */
+    VdsNode *node;
+    VdsDevice *owner;   /* (nullable) the machine's own have none */
+    VdsDevice *devices; /* plugged into it, newest first */
+    void *data;
+    GDestroyNotify data_free;
+};
+
+struct VdsDevice {
+    const VdsDeviceClass *class;
+    const VdsDeviceType *type;
+    VdsNode *node;
+    VdsPropertySet *properties;
+    VdsEntry *entries; /* newest first: its own virtio device, then what it put */
+    VdsBus *bus;       /* (nullable) the one it is plugged into */
+    VdsDevice *bus_next, *bus_prev;
+    VdsBus *brought; /* (nullable) the one it brought */
+    void *instance;
+    GSList *parts; /* VdsPart: claimed */
+    bool has_id, hotplugged, realized;
+};
+
+/* One -netdev, -object, ... */
+typedef struct VdsPart {
+    const struct VdsPartKind *kind;
+    char *id;
+    VdsProps *props;
+    const VdsDevice *user; /* (nullable) who claimed it */
+} VdsPart;
+
+struct VdsMachine {
+    VdsTree *tree;
+    VdsNode *peripheral, *anonymous;
+    char *type; /* "pc-machine" */
+    const VdsDeviceClass *const *classes;
+    GHashTable *drivers; /* name or alias -> VdsDriver */
+    GHashTable *parts;   /* a set of VdsPart by (kind, id) */
+    VdsEntry *entries;   /* newest first */
+    size_t n_entries;
+    GHashTable *buses;       /* type -> its newest bus */
+    GHashTable *bus_numbers; /* bus type -> how many went by that name */
+    unsigned n_anonymous;    /* devices without id so far */
+    VdsRunState run_state;
+    VdsMachineListener listener;
+};
+
+/* ---- types.c ---- */
+
+typedef struct {
+    const VdsDeviceClass *class;
+    const VdsDeviceType *type;
+} VdsDriver;
+
+GHashTable *vds_drivers_new(const VdsDeviceClass *const *classes);
+/* (nullable) by name or alias; abstract ones too */
+const VdsDriver *vds_driver_find(const VdsMachine *machine, const char *name);
+
+/* ---- parts.c ---- */
+
+GHashTable *vds_parts_new(void);
+VdsPart *vds_part_find(const VdsMachine *machine, const char *kind,
+                       const char *id); /* (nullable) */
+
+/* ---- bus.c ---- */
+
+void vds_bus_create_roots(VdsMachine *machine);
+void vds_bus_remove_roots(VdsMachine *machine);
+VdsBus *vds_bus_add(VdsMachine *machine, VdsNode *parent, const char *type,
+                    const char *name);
+void vds_bus_remove(VdsMachine *machine, VdsBus *bus); /* empty; NULL is fine */
+/* The bus a device of this type goes on, NULL in *bus when it needs none. */
+bool vds_bus_choose(const VdsMachine *machine, const VdsDeviceType *type,
+                    const char *name, VdsBus **bus, GError **error);
+void vds_bus_plug(VdsBus *bus, VdsDevice *device);
+void vds_bus_unplug(VdsDevice *device);
+/* The next free name of a bus whose owner has no id. */
+char *vds_bus_auto_name(VdsMachine *machine, const char *type);
+
+/* ---- registry.c ---- */
+
+/* (transfer full) of virtio */
+VdsEntry *vds_registry_add(VdsMachine *machine, VdsDevice *owner, VdsNode *node,
+                           VdsVirtioDevice *virtio);
+void vds_registry_remove(VdsMachine *machine, VdsEntry *entry);
+bool vds_registry_put(const VdsDeviceHost *host, const char *path,
+                      VdsVirtioDevice *virtio, GError **error);
+/* Drops containers that vds_registry_put made and nothing needs any more. */
+void vds_registry_prune(VdsMachine *machine, VdsNode *node);
+
+/* ---- device.c, qom.c ---- */
+
+void vds_device_destroy(VdsMachine *machine, VdsDevice *device);
+extern const VdsNodeOps vds_qom_device_ops, vds_qom_backend_ops, vds_qom_bus_ops,
+    vds_qom_part_ops;

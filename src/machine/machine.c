@@ -1,0 +1,141 @@
+/*
+ * machine: the machine as a whole: its fixed objects and its run state.  Refuses to know
+ * what any device does; tells devices of the run state and listeners of changes.
+ */
+#include "machine-priv.h"
+
+const char *vds_run_state_name(VdsRunState state)
+{
+    static const char *const names[] = {
+        [VDS_RUN_PRELAUNCH] = "prelaunch",
+        [VDS_RUN_RUNNING] = "running",
+        [VDS_RUN_PAUSED] = "paused",
+        [VDS_RUN_SHUTDOWN] = "shutdown",
+    };
+
+    return names[state];
+}
+
+VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *classes)
+{
+    VdsMachine *machine = g_new0(VdsMachine, 1);
+    VdsNode *node;
+
+    machine->tree = vds_tree_new();
+    machine->type = g_strdup_printf("%s-machine", type_name);
+    machine->classes = classes;
+    machine->drivers = vds_drivers_new(classes);
+    machine->parts = vds_parts_new();
+    machine->buses = g_hash_table_new(g_str_hash, g_str_equal);
+    machine->bus_numbers = g_hash_table_new(g_str_hash, g_str_equal);
+    node = vds_tree_root(machine->tree);
+    vds_tree_add(machine->tree, node, "objects", "container");
+    vds_tree_add(machine->tree, node, "chardevs", "container");
+    node = vds_tree_add(machine->tree, node, "machine", machine->type);
+    machine->peripheral = vds_tree_add(machine->tree, node, "peripheral", "container");
+    machine->anonymous =
+        vds_tree_add(machine->tree, node, "peripheral-anon", "container");
+    vds_tree_add(machine->tree, node, "unattached", "container");
+    vds_bus_create_roots(machine);
+    return machine;
+}
+
+/* A device takes with it what is plugged into it and what it put elsewhere, maybe right
+ * beside it, so start over after each. */
+static void destroy_devices(VdsMachine *machine, const VdsNode *container)
+{
+    VdsNode *node = container->last;
+
+    while (node) {
+        if (node->ops == &vds_qom_device_ops) {
+            vds_device_destroy(machine, node->object);
+            node = container->last;
+        } else {
+            node = node->prev;
+        }
+    }
+}
+
+void vds_machine_free(VdsMachine *machine)
+{
+    if (!machine) {
+        return;
+    }
+    machine->listener = (VdsMachineListener){0};
+    destroy_devices(machine, machine->peripheral);
+    destroy_devices(machine, machine->anonymous);
+    vds_bus_remove_roots(machine);
+    vds_tree_free(machine->tree);
+    g_hash_table_unref(machine->parts);
+    g_hash_table_unref(machine->drivers);
+    g_hash_table_unref(machine->buses);
+    g_hash_table_unref(machine->bus_numbers);
+    g_free(machine->type);
+    g_free(machine);
+}
+
+void vds_machine_set_listener(VdsMachine *machine, const VdsMachineListener *listener)
+{
+    machine->listener = *listener;
+}
+
+/* ---- run state -------------------------------------------------------------------- */
+
+VdsRunState vds_machine_get_run_state(const VdsMachine *machine)
+{
+    return machine->run_state;
+}
+
+bool vds_machine_is_running(const VdsMachine *machine)
+{
+    return machine->run_state == VDS_RUN_RUNNING;
+}
+
+static void tell(const VdsMachine *machine, void (*func)(void *user))
+{
+    if (func) {
+        func(machine->listener.user);
+    }
+}
+
+static void enter(VdsMachine *machine, VdsRunState state)
+{
+    machine->run_state = state;
+    for (VdsEntry *entry = machine->entries; entry; entry = entry->next) {
+        vds_virtio_device_set_running(entry->virtio, state == VDS_RUN_RUNNING);
+    }
+}
+
+bool vds_machine_cont(VdsMachine *machine, GError **error)
+{
+    if (machine->run_state == VDS_RUN_SHUTDOWN) {
+        g_set_error(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_STATE,
+                    "Resetting the Virtual Machine is required");
+        return false;
+    }
+    if (!vds_machine_is_running(machine)) {
+        enter(machine, VDS_RUN_RUNNING);
+        tell(machine, machine->listener.resumed);
+    }
+    return true;
+}
+
+void vds_machine_stop(VdsMachine *machine)
+{
+    if (vds_machine_is_running(machine)) {
+        enter(machine, VDS_RUN_PAUSED);
+        tell(machine, machine->listener.stopped);
+    }
+}
+
+/* A machine that was not running starts over, as QEMU's does: prelaunch. */
+void vds_machine_reset(VdsMachine *machine)
+{
+    for (VdsEntry *entry = machine->entries; entry; entry = entry->next) {
+        vds_virtio_device_reset(entry->virtio);
+    }
+    if (!vds_machine_is_running(machine)) {
+        enter(machine, VDS_RUN_PRELAUNCH);
+    }
+    tell(machine, machine->listener.reset);
+}

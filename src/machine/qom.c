@@ -1,0 +1,305 @@
+/*
+ * machine: qom-list and qom-get: what each sort of object shows of itself.  Children and
+ * "type" are every object's; the rest is in the ops of its node.
+ */
+#include <string.h>
+
+#include "machine-priv.h"
+
+static void show_string(VdsProp *value, const char *text)
+{
+    value->kind = VDS_PROP_STRING;
+    value->text = g_strdup(text);
+}
+
+static void show_bool(VdsProp *value, bool on)
+{
+    value->kind = VDS_PROP_BOOL;
+    value->u.boolean = on;
+    value->text = g_strdup(on ? "true" : "false");
+}
+
+static void show_path(VdsProp *value, const VdsNode *node)
+{
+    value->kind = VDS_PROP_STRING;
+    value->text = node ? vds_node_path(node) : g_strdup("");
+}
+
+/* ---- devices ------------------------------------------------------------------------
+ */
+
+/* Realized or gone: there is nothing between. */
+static const char *const device_flags[] = {"realized", "hotplugged", "hotpluggable"};
+
+static void list_common(VdsQomListFunc func, void *user)
+{
+    func("parent_bus", "link<bus>", user);
+    for (size_t i = 0; i < G_N_ELEMENTS(device_flags); i++) {
+        func(device_flags[i], "bool", user);
+    }
+}
+
+static bool get_common(const VdsDevice *device, const VdsNode *bus, const char *name,
+                       VdsProp *value)
+{
+    if (strcmp(name, "parent_bus") == 0) {
+        show_path(value, bus);
+        return true;
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(device_flags); i++) {
+        if (strcmp(name, device_flags[i]) == 0) {
+            show_bool(value, i != 1 || device->hotplugged);
+            return true;
+        }
+    }
+    return false;
+}
+
+typedef struct {
+    VdsQomListFunc func;
+    void *user;
+    bool only_backend;
+} ListWalk;
+
+static void list_property(const VdsProperty *property, bool backend, void *user)
+{
+    const ListWalk *walk = user;
+
+    if (backend || !walk->only_backend) {
+        walk->func(property->name,
+                   property->type_name ? property->type_name : property->type->name,
+                   walk->user);
+    }
+}
+
+/* What a virtio device tells that the five replies have no member for. */
+static const char *index_source(const VdsVirtioDevice *virtio)
+{
+    static const char *const names[] = {
+        [VDS_INDEX_OWNED] = "owned",
+        [VDS_INDEX_RECORDED] = "recorded",
+        [VDS_INDEX_INFERRED] = "inferred",
+    };
+    VdsQueueState queue = {
+        .source =
+            vds_virtio_device_is_recorded(virtio) ? VDS_INDEX_RECORDED : VDS_INDEX_OWNED,
+    };
+
+    vds_virtio_device_get_queue(virtio, 0, &queue);
+    return names[queue.source];
+}
+
+static const VdsEntry *own_entry(const VdsDevice *device)
+{
+    const VdsEntry *entry = device->entries;
+
+    return entry && (entry->node == device->node || entry->node->parent == device->node)
+               ? entry
+               : NULL;
+}
+
+static void device_list(const VdsNode *node, VdsQomListFunc func, void *user)
+{
+    const VdsDevice *device = node->object;
+    const VdsEntry *entry = own_entry(device);
+    ListWalk walk = {func, user, false};
+
+    list_common(func, user);
+    vds_device_type_foreach_property(device->type, list_property, &walk);
+    if (entry && entry->node == node) {
+        func("index-source", "str", user);
+    }
+}
+
+static bool device_get(const VdsNode *node, const char *name, VdsProp *value)
+{
+    const VdsDevice *device = node->object;
+    const VdsEntry *entry = own_entry(device);
+    const VdsProperty *property;
+    bool backend;
+
+    if (get_common(device, device->bus ? device->bus->node : NULL, name, value)) {
+        return true;
+    }
+    if (entry && entry->node == node && strcmp(name, "index-source") == 0) {
+        show_string(value, index_source(entry->virtio));
+        return true;
+    }
+    if (device->class->get && device->class->get(device->instance, name, value)) {
+        return true;
+    }
+    property = vds_device_type_find_property(device->type, name, &backend);
+    if (property) {
+        vds_property_set_show(device->properties, property, value);
+    }
+    return property != NULL;
+}
+
+/* The virtio device below a PCI one, or one that was put somewhere. */
+static void backend_list(const VdsNode *node, VdsQomListFunc func, void *user)
+{
+    const VdsEntry *entry = node->object;
+    ListWalk walk = {func, user, true};
+
+    list_common(func, user);
+    if (entry == own_entry(entry->owner)) {
+        vds_device_type_foreach_property(entry->owner->type, list_property, &walk);
+    }
+    func("index-source", "str", user);
+}
+
+static bool backend_get(const VdsNode *node, const char *name, VdsProp *value)
+{
+    const VdsEntry *entry = node->object;
+    const VdsDevice *owner = entry->owner;
+    const VdsProperty *property = NULL;
+    bool backend = false;
+
+    if (get_common(owner, NULL, name, value)) {
+        return true;
+    }
+    if (strcmp(name, "index-source") == 0) {
+        show_string(value, index_source(entry->virtio));
+        return true;
+    }
+    if (entry == own_entry(owner)) {
+        property = vds_device_type_find_property(owner->type, name, &backend);
+    }
+    if (!property || !backend) {
+        return false;
+    }
+    vds_property_set_show(owner->properties, property, value);
+    return true;
+}
+
+const VdsNodeOps vds_qom_device_ops = {device_list, device_get};
+const VdsNodeOps vds_qom_backend_ops = {backend_list, backend_get};
+
+/* ---- buses and parts ------------------------------------------------------------------
+ */
+
+static void bus_list(const VdsNode *node, VdsQomListFunc func, void *user)
+{
+    const VdsBus *bus = node->object;
+    unsigned n = 0;
+
+    func("realized", "bool", user);
+    for (const VdsDevice *device = bus->devices; device; device = device->bus_next) {
+        g_autofree char *name = g_strdup_printf("child[%u]", n++);
+        g_autofree char *type = g_strdup_printf("link<%s>", device->type->name);
+
+        func(name, type, user);
+    }
+}
+
+static bool bus_get(const VdsNode *node, const char *name, VdsProp *value)
+{
+    const VdsBus *bus = node->object;
+    const VdsDevice *device = bus->devices;
+    uint64_t n;
+
+    if (strcmp(name, "realized") == 0) {
+        show_bool(value, true);
+        return true;
+    }
+    if (!g_str_has_prefix(name, "child[") || !g_str_has_suffix(name, "]")) {
+        return false;
+    }
+    for (n = g_ascii_strtoull(name + 6, NULL, 10); device && n > 0; n--) {
+        device = device->bus_next;
+    }
+    if (device) {
+        show_path(value, device->node);
+    }
+    return device != NULL;
+}
+
+const VdsNodeOps vds_qom_bus_ops = {bus_list, bus_get};
+
+/* As it was given. */
+static void part_list(const VdsNode *node, VdsQomListFunc func, void *user)
+{
+    const VdsPart *part = node->object;
+
+    for (unsigned i = 0; i < vds_props_count(part->props); i++) {
+        func(vds_props_nth(part->props, i)->name, "str", user);
+    }
+}
+
+static bool part_get(const VdsNode *node, const char *name, VdsProp *value)
+{
+    const VdsPart *part = node->object;
+    const VdsProp *prop = vds_props_find(part->props, name);
+
+    if (prop) {
+        show_string(value, prop->text);
+    }
+    return prop != NULL;
+}
+
+const VdsNodeOps vds_qom_part_ops = {part_list, part_get};
+
+/* ---- the two commands
+ * ------------------------------------------------------------------ */
+
+static const VdsNode *resolve(const VdsMachine *machine, const char *path, GError **error)
+{
+    bool ambiguous;
+    const VdsNode *node = vds_tree_resolve(machine->tree, path, &ambiguous);
+
+    if (ambiguous) {
+        g_set_error(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_AMBIGUOUS,
+                    "Path '%.*s' is ambiguous", vds_name_len(path), path);
+        return NULL;
+    }
+    if (!node) {
+        g_set_error(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_OBJECT,
+                    "Device '%.*s' not found", vds_name_len(path), path);
+    }
+    return node;
+}
+
+bool vds_machine_qom_list(const VdsMachine *machine, const char *path,
+                          VdsQomListFunc func, void *user, GError **error)
+{
+    const VdsNode *node = resolve(machine, path, error);
+
+    if (!node) {
+        return false;
+    }
+    func("type", "string", user);
+    if (node->ops) {
+        node->ops->list(node, func, user);
+    }
+    for (const VdsNode *child = node->first; child; child = child->next) {
+        g_autofree char *type = g_strdup_printf("child<%s>", child->type);
+
+        func(child->name, type, user);
+    }
+    return true;
+}
+
+bool vds_machine_qom_get(const VdsMachine *machine, const char *path,
+                         const char *property, VdsProp *value, GError **error)
+{
+    const VdsNode *node = resolve(machine, path, error);
+    const VdsNode *child;
+
+    if (!node) {
+        return false;
+    }
+    *value = (VdsProp){.name = g_strdup(property)};
+    child = vds_tree_child(machine->tree, node, property);
+    if (strcmp(property, "type") == 0) {
+        show_string(value, node->type);
+    } else if (child) {
+        show_path(value, child);
+    } else if (!node->ops || !node->ops->get(node, property, value)) {
+        vds_prop_clear(value);
+        g_set_error(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_PROPERTY,
+                    "Property '%s.%.*s' not found", node->type, vds_name_len(property),
+                    property);
+        return false;
+    }
+    return true;
+}
