@@ -25,14 +25,18 @@ typedef enum {
     VDS_CHARDEV_NULL,
 } VdsChardevKind;
 
+/* Every part keeps its `origin`, the option as it was given ("-chardev null,id=a", a long
+ * one cut): main opens what this room only names, and its messages start with
+ * it. */
 typedef struct {
     char *id;
     VdsChardevKind kind;
     char *path;        /* UNIX, FILE */
     char *host, *port; /* TCP */
-    int fd;            /* FD: the number given; not opened, not owned */
-    bool server, wait;
-    VdsProps *props; /* all of it, for those who need more */
+    int fd;            /* FD: the number given; not opened, not owned; else -1 */
+    bool server, wait; /* `wait` only with `server` */
+    VdsProps *props;   /* all of it, for those who need more */
+    char *origin;
 } VdsChardev;
 
 typedef enum { VDS_MON_CONTROL, VDS_MON_READLINE } VdsMonMode;
@@ -41,20 +45,29 @@ typedef enum { VDS_MON_CONTROL, VDS_MON_READLINE } VdsMonMode;
 typedef struct {
     VdsMonMode mode;
     bool pretty;
-    const VdsChardev *chardev;
+    char *id; /* (nullable) */
+    char *chardev_id;
+    const VdsChardev *chardev; /* that of chardev_id; each serves one monitor */
+    char *origin;
 } VdsMon;
 
 /* A part that a device may be wired to, or the machine uses, in the order given. */
 typedef struct {
     const char *kind; /* "netdev", "blockdev", "object", "fsdev", "chardev", "drive" */
     VdsProps *props;
+    char *origin;
 } VdsBackendOption;
+
+typedef struct {
+    VdsProps *props; /* "driver" is set */
+    char *origin;
+} VdsDeviceOption;
 
 typedef struct {
     GPtrArray *chardevs; /* VdsChardev * */
     GPtrArray *mons;     /* VdsMon * */
     GPtrArray *backends; /* VdsBackendOption * */
-    GPtrArray *devices;  /* VdsProps *, in order; "driver" is set */
+    GPtrArray *devices;  /* VdsDeviceOption *, in the order given */
     char *name;          /* (nullable) -name guest= or the bare value */
     char *uuid;          /* (nullable) canonical lower case */
     char *machine;       /* machine type, "vds" when not given */
@@ -66,15 +79,21 @@ typedef struct {
     bool show_version, show_help;
 } VdsOptions;
 
-/* argv as main got it.  One or two dashes; the first fault as one line.  (transfer full)
- */
+/* argv as main got it; argv[0] is not looked at.  One or two dashes; the first fault is
+ * reported, always in VDS_CLI_ERROR, with the option in front.  -help and -version end
+ * the reading where they stand, so that nothing behind them can be at fault.  (transfer
+ * full) */
 VdsOptions *vds_options_parse(int argc, const char *const *argv, GError **error);
 void vds_options_free(VdsOptions *options); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsOptions, vds_options_free)
 
-/* The text of -help, one line an option, from the same table that parses. */
+/* The text of -help, one line an option, from the same table that parses; what is
+ * accepted without effect comes last, each with its reason. */
 char *vds_options_help(const char *program); /* (transfer full) */
 
-/* `key=value,...` (",," is a comma; a first part without "=" is the value of
- * implied_key, nullable) or, starting with "{", a JSON object.  (transfer full) */
+/* `key=value,...` or, starting with "{", a JSON object.  ",," in a value is a comma; a
+ * first part without "=" is the value of implied_key (nullable); any other part without
+ * "=" is a flag, `server` for server=on and `nowait` for wait=off; the last of equal keys
+ * wins; one comma may end the text.  On error VDS_CLI_ERROR_SYNTAX, or what room json
+ * says of the text.  (transfer full) */
 VdsProps *vds_keyval_parse(const char *text, const char *implied_key, GError **error);

@@ -1,0 +1,228 @@
+/*
+ * cli: the options that set one value of VdsOptions, or keep a property set for the room
+ * that knows its meaning.
+ */
+#include <string.h>
+
+#include "cli-priv.h"
+
+void vds_cli_backend_free(void *data)
+{
+    VdsBackendOption *backend = data;
+
+    vds_props_free(backend->props);
+    g_free(backend->origin);
+    g_free(backend);
+}
+
+void vds_cli_device_free(void *data)
+{
+    VdsDeviceOption *device = data;
+
+    vds_props_free(device->props);
+    g_free(device->origin);
+    g_free(device);
+}
+
+/* ---- property sets
+ * --------------------------------------------------------------------- */
+
+void vds_cli_backend_add(VdsCliParse *parse, const char *kind, VdsProps *props)
+{
+    VdsBackendOption *backend = g_new0(VdsBackendOption, 1);
+
+    backend->kind = kind;
+    backend->props = props;
+    backend->origin = g_strdup(parse->origin);
+    g_ptr_array_add(parse->options->backends, backend);
+}
+
+bool vds_cli_apply_backend(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                           GError **error)
+{
+    VdsProps *props = vds_cli_props(row, argument, error);
+
+    if (props) {
+        vds_cli_backend_add(parse, row->name, props);
+    }
+    return props != NULL;
+}
+
+bool vds_cli_apply_device(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                          GError **error)
+{
+    VdsProps *props = vds_cli_props(row, argument, error);
+    VdsDeviceOption *device;
+
+    if (!props) {
+        return false;
+    }
+    device = g_new0(VdsDeviceOption, 1);
+    device->props = props;
+    device->origin = g_strdup(parse->origin);
+    g_ptr_array_add(parse->options->devices, device);
+    return true;
+}
+
+/* A whole machine's driver may take defaults that are nobody's here; a virtio device
+ * that did not get its property would be another device than the one asked for. */
+bool vds_cli_apply_global(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                          GError **error)
+{
+    g_autoptr(VdsProps) props = vds_cli_props(row, argument, error);
+    const char *driver;
+
+    if (!props) {
+        return false;
+    }
+    driver = vds_props_get_string(props, "driver");
+    if (!driver) {
+        driver = vds_props_count(props) > 0 ? vds_props_nth(props, 0)->name : "";
+    }
+    if (g_str_has_prefix(driver, "virtio") || g_str_has_prefix(driver, "vhost")) {
+        g_set_error(error, VDS_CLI_ERROR, VDS_CLI_ERROR_VALUE,
+                    "defaults of '%.*s' cannot be set, give the property to -device",
+                    vds_name_len(driver), driver);
+        return false;
+    }
+    return true;
+}
+
+/* ---- the machine
+ * ------------------------------------------------------------------------ */
+
+static bool machine_type_is_known(const char *type)
+{
+    static const char *const whole[] = {"vds", "none", "pc", "q35"};
+    static const char *const versioned[] = {"pc-q35-", "pc-i440fx-"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(whole); i++) {
+        if (strcmp(type, whole[i]) == 0) {
+            return true;
+        }
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(versioned); i++) {
+        if (g_str_has_prefix(type, versioned[i]) &&
+            g_ascii_isdigit(type[strlen(versioned[i])])) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A later -machine adds to an earlier one, as in QEMU. */
+static void machine_props_merge(VdsOptions *options, const VdsProps *props)
+{
+    for (unsigned i = 0; i < vds_props_count(props); i++) {
+        const VdsProp *prop = vds_props_nth(props, i);
+
+        if (strcmp(prop->name, "type") == 0) {
+            g_free(options->machine);
+            options->machine = g_strdup(prop->text);
+        } else {
+            vds_props_set_string(options->machine_props, prop->name, prop->text);
+        }
+    }
+}
+
+bool vds_cli_apply_machine(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                           GError **error)
+{
+    g_autoptr(VdsProps) props = vds_cli_props(row, argument, error);
+
+    if (!props) {
+        return false;
+    }
+    machine_props_merge(parse->options, props);
+    if (!machine_type_is_known(parse->options->machine)) {
+        g_set_error(error, VDS_CLI_ERROR, VDS_CLI_ERROR_VALUE,
+                    "unsupported machine type, 'vds' is the one without a model");
+        return false;
+    }
+    return true;
+}
+
+bool vds_cli_apply_memory(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                          GError **error)
+{
+    g_autoptr(VdsProps) props = vds_cli_props(row, argument, error);
+    const VdsProp *size = props ? vds_props_find(props, "size") : NULL;
+    uint64_t bytes = 0;
+
+    if (!props || (size && !vds_prop_get_size(size, UINT64_C(1) << 20, &bytes, error))) {
+        return false;
+    }
+    if (bytes > 0) { /* 0 means the default */
+        parse->options->memory_bytes = bytes;
+    }
+    return true;
+}
+
+bool vds_cli_apply_name(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                        GError **error)
+{
+    g_autoptr(VdsProps) props = vds_cli_props(row, argument, error);
+    const char *guest = props ? vds_props_get_string(props, "guest") : NULL;
+
+    if (guest) {
+        g_free(parse->options->name);
+        parse->options->name = g_strdup(guest);
+    }
+    return props != NULL;
+}
+
+bool vds_cli_apply_uuid(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                        GError **error)
+{
+    if (!g_uuid_string_is_valid(argument)) {
+        g_set_error(error, VDS_CLI_ERROR, VDS_CLI_ERROR_VALUE,
+                    "failed to parse UUID string: wrong format");
+        return false;
+    }
+    g_free(parse->options->uuid);
+    parse->options->uuid = g_ascii_strdown(argument, -1);
+    return true;
+}
+
+/* ---- the process
+ * ------------------------------------------------------------------------- */
+
+bool vds_cli_apply_pidfile(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                           GError **error)
+{
+    if (argument[0] == '\0') {
+        g_set_error(error, VDS_CLI_ERROR, VDS_CLI_ERROR_VALUE, "the path is empty");
+        return false;
+    }
+    g_free(parse->options->pidfile);
+    parse->options->pidfile = g_strdup(argument);
+    return true;
+}
+
+bool vds_cli_apply_daemonize(VdsCliParse *parse, const VdsCliRow *row,
+                             const char *argument, GError **error)
+{
+    parse->options->daemonize = true;
+    return true;
+}
+
+bool vds_cli_apply_paused(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                          GError **error)
+{
+    parse->options->paused = true;
+    return true;
+}
+
+bool vds_cli_apply_help(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                        GError **error)
+{
+    parse->options->show_help = true;
+    return true;
+}
+
+bool vds_cli_apply_version(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                           GError **error)
+{
+    parse->options->show_version = true;
+    return true;
+}
