@@ -23,7 +23,7 @@ typedef enum {
 /* ---- types ------------------------------------------------------------------------ */
 
 typedef enum {
-    VDS_QAPI_STR,    /* const char * */
+    VDS_QAPI_STR,    /* const char *: ends at its first NUL; an empty one is not NULL */
     VDS_QAPI_BOOL,   /* bool */
     VDS_QAPI_INT,    /* int8_t .. int64_t by size */
     VDS_QAPI_UINT,   /* uint8_t .. uint64_t by size */
@@ -99,7 +99,8 @@ struct VdsQapiType {
 /* Fills *object (type->size zeroed bytes) from a JSON value.  A VDS_JSON_NONE value for a
  * STRUCT reads as an empty object.  Checks in schema order: missing and wrong members
  * first, then the first unexpected one as sent; texts are QEMU's.  Names in messages are
- * cut to 128 bytes.  Strings and lists live in the arena or on the tape. */
+ * cut to 128 bytes.  Lists live in the arena, strings on the tape: both must outlive the
+ * object.  (VDS_QAPI_ERROR_MISSING, _UNEXPECTED, _TYPE, _RANGE, _VALUE) */
 bool vds_qapi_parse(const VdsQapiType *type, VdsJsonValue value, VdsArena *arena,
                     void *object, GError **error);
 
