@@ -59,8 +59,7 @@ typedef struct {
 typedef enum {
     VDS_QAPI_REQUIRED,
     VDS_QAPI_HAS_FLAG, /* optional scalar, enum or list: a bool at has_offset says so */
-    VDS_QAPI_POINTER, /* optional str, struct, alternate, any: a pointer, NULL when absent
-                       */
+    VDS_QAPI_POINTER,  /* optional str, struct, alternate, any: NULL when absent */
 } VdsQapiPresence;
 
 typedef struct VdsQapiType VdsQapiType;

@@ -4,8 +4,11 @@ from . import names
 from .expr import check_exprs
 from .parser import parse_schema
 from .schema import (AlternateType, Command, EnumType, Event, Member, Schema, StructType,
-                     fail)
+                     Variants, fail)
 from .source import QapiError
+
+
+MAX_BASES = 64   # of one another
 
 
 class Builder:
@@ -141,12 +144,13 @@ class Builder:
                      else f"member '{member.name}' clashes with '{other.name}'")
 
     def no_base_cycle(self, entity):
-        seen, base = [entity], entity.base
+        depth, base = 0, entity.base
         while base:
-            if base in seen:
+            if base is entity:
                 fail(entity, f"'{entity.name}' is its own base")
-            seen.append(base)
-            base = base.base
+            depth, base = depth + 1, base.base
+            if depth > MAX_BASES:
+                fail(entity, 'bases are nested too deeply')
 
     def no_embedding_cycle(self, entity):
         """A required member is held by value: a type cannot hold itself."""
@@ -161,7 +165,6 @@ class Builder:
 
     def variants(self, entity):
         """After the bases are known to end."""
-        from .schema import Variants
         value = self.checked[entity].value
         name = value['discriminator']
         tag = next((m for m in entity.members() if m.name == name), None)

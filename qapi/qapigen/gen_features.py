@@ -6,7 +6,7 @@ their names and the feature table that each uses.  See qapi/features.json.
 
 import json
 
-from .names import c_name, c_string
+from .names import LOWER, c_name, c_string
 from .output import Text
 from .source import QapiError, Source
 
@@ -37,6 +37,8 @@ class Checker:
         if not isinstance(data['devices'], dict):
             self.fail('devices', 'must be an object')
         for key, table in data['devices'].items():
+            if not LOWER.match(key):
+                self.fail('devices', f"'{key}' must be lower-case-with-dashes")
             self.table(f"device '{key}'", table, 64)
         self.device_ids(data)
         return data
@@ -59,8 +61,8 @@ class Checker:
 
     def device_ids(self, data):
         where, seen = 'device-ids', set()
-        if not isinstance(data[where], list):
-            self.fail(where, 'must be a list')
+        if not isinstance(data[where], list) or not data[where]:
+            self.fail(where, 'must be a list, and not empty')
         for entry in data[where]:
             if not isinstance(entry, dict) or not {'id', 'name'} <= set(entry) <= {
                     'id', 'name', 'features'}:

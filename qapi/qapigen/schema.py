@@ -232,17 +232,20 @@ class Schema:
     def in_c_order(self):
         """Structs and alternates so that each follows what it holds by value."""
         done, order = set(), []
-
-        def place(type_):
-            if type_.name in done or not isinstance(type_, (StructType, AlternateType)):
-                return
-            done.add(type_.name)
-            for inner in type_.embedded():
-                place(inner)
-            order.append(type_)
-
         for entity in self.entities:
-            place(entity)
+            todo = [entity]
+            while todo:
+                type_ = todo[-1]
+                if type_ in done or not isinstance(type_, (StructType, AlternateType)):
+                    todo.pop()
+                    continue
+                inner = [t for t in type_.embedded() if t not in done
+                         and isinstance(t, (StructType, AlternateType))]
+                if inner:
+                    todo += reversed(inner)
+                else:
+                    done.add(type_)
+                    order.append(todo.pop())
         return order
 
 
