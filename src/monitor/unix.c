@@ -41,7 +41,10 @@ static int make_socket(const char *path, int flags, GError **error)
 {
     int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | flags, 0);
 
-    return fd < 0 ? fail(error, "Cannot make a socket for", path) : fd;
+    if (fd < 0) {
+        fail(error, "Cannot make a socket for", path);
+    }
+    return fd;
 }
 
 /* Two processes that start at once must not both find a file stale: the second one would
