@@ -1,0 +1,240 @@
+"""What the integration tests share: a daemon of one's own, and raw QMP clients.
+
+    with Daemon("-device", "virtio-rng-pci,id=r0") as daemon:
+        client = daemon.client()               # negotiated
+        client.command("x-query-virtio-status", path="...")    # the value, or QmpError
+        client.ask({"execute": "..."})         # the whole reply
+
+A test file calls run(test_a, test_b, ...): TAP on stdout, exit status 1 when one fails.
+skip("reason") ends the file with status 77, which the runner reports as skipped.
+"""
+
+import contextlib
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import traceback
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+TIMEOUT = 20
+
+
+def daemon_path():
+    return os.environ.get("VDS_DAEMON") or str(ROOT / "build" / "src" / "main" / "virtio-debugd")
+
+
+def skip(reason):
+    print(f"1..0 # SKIP {reason}")
+    sys.exit(77)
+
+
+def need(*programs):
+    """Skips unless each program is installed."""
+    for program in programs:
+        if not shutil.which(program):
+            skip(f"{program} is not installed")
+
+
+class QmpError(Exception):
+    def __init__(self, error):
+        super().__init__(f"{error['class']}: {error['desc']}")
+        self.cls, self.desc = error["class"], error["desc"]
+
+
+class Client:
+    """One connection. Reads lines; events are kept apart in .events."""
+
+    def __init__(self, where, negotiate=True):
+        if isinstance(where, socket.socket):
+            self.sock = where
+        else:
+            self.sock = socket.socket(socket.AF_UNIX)
+            self.sock.settimeout(TIMEOUT)
+            self.sock.connect(str(where))
+        self.sock.settimeout(TIMEOUT)
+        self.pending = b""
+        self.events = []
+        self.greeting = None
+        if negotiate:
+            self.greeting = self.message()
+            self.command("qmp_capabilities")
+
+    def send(self, data):
+        self.sock.sendall(data.encode() if isinstance(data, str) else data)
+
+    def line(self):
+        """One line with its end; b"" when the server has closed."""
+        while b"\n" not in self.pending:
+            piece = self.sock.recv(1 << 16)
+            if not piece:
+                rest, self.pending = self.pending, b""
+                return rest
+            self.pending += piece
+        line, self.pending = self.pending.split(b"\n", 1)
+        return line + b"\n"
+
+    def quiet(self, seconds=0.3):
+        """True if nothing arrives for a while."""
+        if self.pending:
+            return False
+        self.sock.settimeout(seconds)
+        try:
+            self.pending = self.sock.recv(1 << 16)
+            return False
+        except TimeoutError:
+            return True
+        finally:
+            self.sock.settimeout(TIMEOUT)
+
+    def message(self):
+        """The next object, event or not; None at the end."""
+        line = self.line()
+        return json.loads(line) if line else None
+
+    def reply(self):
+        while True:
+            message = self.message()
+            if message is None:
+                raise EOFError("the server closed the connection")
+            if "event" not in message:
+                return message
+            self.events.append(message)
+
+    def event(self, name):
+        """The next event of that name, waiting for it."""
+        while True:
+            for i, event in enumerate(self.events):
+                if event["event"] == name:
+                    return self.events.pop(i)
+            message = self.message()
+            if message is None:
+                raise EOFError(f"no {name} before the end")
+            if "event" in message:
+                self.events.append(message)
+
+    def ask(self, request):
+        self.send(json.dumps(request) + "\n")
+        return self.reply()
+
+    def command(self, name, **arguments):
+        request = {"execute": name}
+        if arguments:
+            request["arguments"] = {k.replace("_", "-"): v for k, v in arguments.items()}
+        reply = self.ask(request)
+        if "error" in reply:
+            raise QmpError(reply["error"])
+        return reply["return"]
+
+    def hmp(self, line):
+        return self.command("human-monitor-command", command_line=line)
+
+    def close(self):
+        self.sock.close()
+
+
+class Daemon:
+    """The program with a QMP socket in a folder of its own; checks that it ends well."""
+
+    def __init__(self, *args, qmp=True, env=None, stdin=subprocess.DEVNULL, stdout=None,
+                 pass_fds=(), expect_exit=0):
+        self.dir = pathlib.Path(tempfile.mkdtemp(prefix="vds-"))
+        self.sock = self.dir / "qmp"
+        self.expect_exit = expect_exit
+        self.argv = [daemon_path()]
+        if qmp:
+            self.argv += ["-qmp", f"unix:{self.sock},server=on,wait=off"]
+        self.argv += [str(arg) for arg in args]
+        self.stderr_file = open(self.dir / "stderr", "w+b")
+        self.proc = subprocess.Popen(self.argv, stdin=stdin, stdout=stdout,
+                                     stderr=self.stderr_file, pass_fds=pass_fds,
+                                     env={**os.environ, **(env or {})})
+        self.clients = []
+        if qmp:
+            self.wait_for(self.sock)
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, kind, value, trace):
+        try:
+            if kind is None:
+                self.stop()
+        finally:
+            self.proc.kill()
+            self.proc.wait()
+            for client in self.clients:
+                client.close()
+            if kind is not None:
+                sys.stderr.write(self.stderr())
+            self.stderr_file.close()
+            shutil.rmtree(self.dir, ignore_errors=True)
+
+    def wait_for(self, path):
+        end = time.monotonic() + TIMEOUT
+        while not path.exists():
+            if self.proc.poll() is not None:
+                raise RuntimeError(f"the daemon ended with {self.proc.returncode}: "
+                                   + self.stderr())
+            if time.monotonic() > end:
+                raise RuntimeError(f"{path} did not appear")
+            time.sleep(0.005)
+
+    def client(self, negotiate=True):
+        client = Client(self.sock, negotiate)
+        self.clients.append(client)
+        return client
+
+    def stderr(self):
+        self.stderr_file.flush()
+        return (self.dir / "stderr").read_text(errors="replace")
+
+    def alive(self):
+        return self.proc.poll() is None
+
+    def stop(self):
+        """SIGTERM unless it ended by itself; the exit status must be the expected one."""
+        if self.alive():
+            self.proc.send_signal(signal.SIGTERM)
+        status = self.proc.wait(TIMEOUT)
+        if status != self.expect_exit:
+            raise AssertionError(f"exit status {status}, expected {self.expect_exit}\n"
+                                 + self.stderr())
+
+
+def equal(found, expected, what=""):
+    if found != expected:
+        raise AssertionError(f"{what}\n  found    {found!r}\n  expected {expected!r}")
+
+
+@contextlib.contextmanager
+def refused(desc, cls="GenericError"):
+    """The block must be answered by exactly this error."""
+    try:
+        yield
+    except QmpError as error:
+        equal((error.cls, error.desc), (cls, desc))
+    else:
+        raise AssertionError(f"not refused: expected {cls} {desc!r}")
+
+
+def run(*tests):
+    failed = 0
+    print(f"1..{len(tests)}")
+    for n, test in enumerate(tests, 1):
+        name = test.__name__.removeprefix("test_")
+        try:
+            test()
+            print(f"ok {n} - {name}", flush=True)
+        except Exception:
+            failed += 1
+            print(f"not ok {n} - {name}", flush=True)
+            for line in traceback.format_exc().splitlines():
+                print(f"# {line}", flush=True)
+    sys.exit(1 if failed else 0)
