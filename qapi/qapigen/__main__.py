@@ -1,4 +1,4 @@
-"""The command line: `python3 qapigen generate|features|dump INPUT`."""
+"""The command line: `python3 qapigen generate|features|reference|dump INPUT`."""
 
 import argparse
 import os
@@ -8,7 +8,7 @@ if not __package__:
     sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
 from qapigen import (gen_commands, gen_dump, gen_events, gen_features, gen_introspect,
-                     gen_types)
+                     gen_reference, gen_types)
 from qapigen.build import build_schema
 from qapigen.output import write_file
 from qapigen.source import QapiError
@@ -22,6 +22,10 @@ def generate(path):
     return files
 
 
+def reference(path):
+    return gen_reference.generate(build_schema(path))
+
+
 def dump(path):
     print(gen_dump.generate(build_schema(path)), end='')
     return {}
@@ -30,6 +34,7 @@ def dump(path):
 MODES = {
     'generate': (generate, 'C from a schema'),
     'features': (gen_features.generate, 'C from the names of bits'),
+    'reference': (reference, 'the documentation as Markdown and as a man page'),
     'dump': (dump, 'what was understood of a schema, on standard output'),
 }
 
