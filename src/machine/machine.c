@@ -76,7 +76,7 @@ void vds_machine_free(VdsMachine *machine)
 
 void vds_machine_set_listener(VdsMachine *machine, const VdsMachineListener *listener)
 {
-    machine->listener = *listener;
+    machine->listener = listener ? *listener : (VdsMachineListener){0};
 }
 
 /* ---- run state -------------------------------------------------------------------- */
