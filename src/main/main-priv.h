@@ -1,0 +1,54 @@
+/*
+ * main: what the program's files share.
+ */
+#pragma once
+
+#include "vds/cli.h"
+
+/* One line on standard error behind the program's name.  Control characters, which a
+ * stranger's name may hold, become '?': it stays one line. */
+void vds_main_report(const char *format, ...) G_GNUC_PRINTF(1, 2);
+
+/* ---- process.c: what the process sets up before anything else ---------------------- */
+
+/* Standard descriptors that were closed are opened on /dev/null, so that no socket gets
+ * a number that a message is written to. */
+bool vds_main_keep_standard_fds(void);
+/* Each client and each queue costs descriptors, and nothing here calls select(), which
+ * is what the soft limit protects: up to the hard limit, where that is possible. */
+void vds_main_raise_fd_limit(void);
+
+/* The signals that end the process, read from a descriptor: no handler runs anywhere,
+ * and threads that start later inherit the mask.  SIGPIPE is ignored.  -1 on error. */
+int vds_main_signals_open(void);
+/* The number of a signal that arrived, and who sent it; 0: none. */
+int vds_main_signals_read(int fd, pid_t *from);
+
+/* ---- pidfile.c -----------------------------------------------------------------------
+ */
+
+typedef struct VdsMainPidfile VdsMainPidfile;
+
+/* Makes the file (mode 0600), locks it for as long as it is open and writes this
+ * process's id; refuses when another process holds it. */
+VdsMainPidfile *vds_main_pidfile_new(const char *path, GError **error);
+/* Removes the file if it is still ours.  NULL is fine. */
+void vds_main_pidfile_free(VdsMainPidfile *pidfile);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMainPidfile, vds_main_pidfile_free)
+
+/* ---- daemon.c ------------------------------------------------------------------------
+ */
+
+/* Leaves the terminal and goes on in a process of its own; before any thread exists.
+ * Returns in that process only: the first one waits for vds_main_daemon_ready() and exits
+ * 0, or 1 when the daemon ends before.  *ready_fd is for that call. */
+bool vds_main_daemon_start(int *ready_fd, GError **error);
+/* Everything can be reached: puts the standard descriptors on /dev/null and lets the
+ * first process end.  False when nobody waits for that any more. */
+bool vds_main_daemon_ready(int *ready_fd);
+
+/* ---- server.c ------------------------------------------------------------------------
+ */
+
+/* Runs until told to end.  Everything it made is gone when it returns the exit status. */
+int vds_main_serve(const VdsOptions *options);

@@ -1,0 +1,337 @@
+/*
+ * main: the server: the rooms put together, run, and taken apart again.
+ *
+ * Order: pidfile (its lock tells two daemons apart before either does anything), machine,
+ * back-ends and devices (they touch nothing outside), then the monitors' sockets.  So a
+ * bad option or property leaves nothing behind.
+ */
+#include <glib-unix.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "main-priv.h"
+#include "vds/cmds.h"
+#include "vds/machine.h"
+#include "vds/monitor.h"
+
+/* How long the end waits for clients that do not read. */
+enum { FLUSH_MS = 500 };
+
+/* The level whose schema and texts are spoken (docs/compat.md). */
+enum { LEVEL_MAJOR = 8, LEVEL_MINOR = 2, LEVEL_MICRO = 0 };
+
+#define PACKAGE "virtio-debugd " VDS_VERSION
+#define BANNER PACKAGE " monitor - type 'help' for more information"
+
+/* Made in this order, freed in the other; lives in vds_main_serve(). */
+typedef struct {
+    const VdsOptions *options;
+    bool ending; /* asked to end, by a client or a signal */
+    int signal_fd;
+    int ready_fd; /* -daemonize: who started us waits there; else -1 */
+    GMainContext *context;
+    GSource *signals;
+    VdsMainPidfile *pidfile;
+    VdsMachine *machine;
+    VdsCmdsHost host;
+    VdsEventSink sink;
+    VdsCmds *cmds;
+    VdsQmpServer qmp;
+    VdsMonitorHuman human;
+    VdsMonitor *monitor;
+} VdsMainServer;
+
+static const VdsDeviceClass *const device_classes[] = {
+    &vds_cmds_replay_class,
+    NULL,
+};
+
+/* ---- what the rooms call -------------------------------------------------------------
+ */
+
+static void on_event(void *user, const VdsQapiEvent *event, const void *data)
+{
+    VdsMainServer *server = user;
+
+    if (server->monitor) { /* nobody to tell before there is one, or after */
+        vds_monitor_emit(server->monitor, event, data);
+    }
+}
+
+static void server_end(VdsMainServer *server, VdsShutdownCause cause)
+{
+    if (!server->ending) {
+        server->ending = true;
+        vds_cmds_emit_shutdown(server->cmds, false, cause);
+    }
+}
+
+static void on_quit(void *user)
+{
+    server_end(user, VDS_SHUTDOWN_QMP_QUIT);
+}
+
+static gboolean on_signal(int fd, GIOCondition condition, void *user)
+{
+    VdsMainServer *server = user;
+    pid_t from = 0;
+    int number = vds_main_signals_read(fd, &from);
+
+    if (number != 0) {
+        vds_main_report("terminating on signal %d from pid %d", number, (int)from);
+        server_end(server, VDS_SHUTDOWN_SIGNAL);
+    }
+    return G_SOURCE_CONTINUE;
+}
+
+static char *on_human_line(void *user, const char *line)
+{
+    return vds_cmds_hmp(((VdsMainServer *)user)->cmds, line);
+}
+
+static VdsQmpError classify(const GError *error)
+{
+    static const VdsMachineError not_found[] = {VDS_MACHINE_ERROR_NO_DEVICE,
+                                                VDS_MACHINE_ERROR_NO_OBJECT,
+                                                VDS_MACHINE_ERROR_NO_CLASS};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(not_found); i++) {
+        if (g_error_matches(error, VDS_MACHINE_ERROR, (int)not_found[i])) {
+            return VDS_QMP_ERROR_DEVICE_NOT_FOUND;
+        }
+    }
+    return VDS_QMP_ERROR_GENERIC;
+}
+
+/* ---- start: each step reports its own fault
+ * --------------------------------------------- */
+
+static bool report_at(const char *origin, GError *error)
+{
+    vds_main_report("%s: %s", origin, error->message);
+    g_error_free(error);
+    return false;
+}
+
+static bool start_process(VdsMainServer *server)
+{
+    const char *path = server->options->pidfile;
+    GError *error = NULL;
+
+    if (path) {
+        server->pidfile = vds_main_pidfile_new(path, &error);
+        if (!server->pidfile) {
+            g_autofree char *origin = g_strdup_printf("-pidfile %s", path);
+
+            return report_at(origin, error);
+        }
+    }
+    server->context = g_main_context_new();
+    server->signals = g_unix_fd_source_new(server->signal_fd, G_IO_IN);
+    g_source_set_callback(server->signals, G_SOURCE_FUNC(on_signal), server, NULL);
+    g_source_attach(server->signals, server->context);
+    return true;
+}
+
+static bool start_backends(VdsMainServer *server)
+{
+    const VdsOptions *options = server->options;
+    const char *memory = vds_props_get_string(options->machine_props, "memory-backend");
+    GError *error = NULL;
+
+    for (unsigned i = 0; i < options->backends->len; i++) {
+        const VdsBackendOption *backend = g_ptr_array_index(options->backends, i);
+
+        if (!vds_machine_backend_add(server->machine, backend->kind, backend->props,
+                                     &error)) {
+            return report_at(backend->origin, error);
+        }
+    }
+    if (memory && !vds_machine_has_backend(server->machine, "object", memory)) {
+        vds_main_report("-machine memory-backend=%s: Memory backend '%s' not found",
+                        memory, memory);
+        return false;
+    }
+    return true;
+}
+
+static bool start_machine(VdsMainServer *server)
+{
+    const VdsOptions *options = server->options;
+    GError *error = NULL;
+
+    server->machine = vds_machine_new(options->machine, device_classes);
+    if (!start_backends(server)) {
+        return false;
+    }
+    for (unsigned i = 0; i < options->devices->len; i++) {
+        const VdsDeviceOption *device = g_ptr_array_index(options->devices, i);
+
+        if (!vds_machine_device_add(server->machine, device->props, &error)) {
+            return report_at(device->origin, error);
+        }
+    }
+    return true;
+}
+
+static void start_cmds(VdsMainServer *server)
+{
+    server->host = (VdsCmdsHost){
+        .name = server->options->name,
+        .uuid = server->options->uuid,
+        .package = PACKAGE,
+        .quit = on_quit,
+        .user = server,
+    };
+    server->sink = (VdsEventSink){.emit = on_event, .user = server};
+    server->cmds = vds_cmds_new(server->machine, &server->host, &server->sink);
+    server->qmp = (VdsQmpServer){
+        .dispatch = vds_cmds_dispatch,
+        .ctx = server->cmds,
+        .major = LEVEL_MAJOR,
+        .minor = LEVEL_MINOR,
+        .micro = LEVEL_MICRO,
+        .package = PACKAGE,
+        .classify = classify,
+    };
+    server->human = (VdsMonitorHuman){
+        .line = on_human_line,
+        .banner = BANNER,
+        .user = server,
+    };
+}
+
+/* What a user could not know otherwise: the pseudo terminal that was made, and why
+ * nothing goes on yet. */
+static void tell_address(const VdsChardev *chardev, const char *address)
+{
+    if (chardev->kind == VDS_CHARDEV_PTY) {
+        printf("char device redirected to %s (label %s)\n", address, chardev->id);
+        fflush(stdout);
+    }
+    if (chardev->wait) {
+        vds_main_report("%s: waiting for connection on: %s", chardev->origin, address);
+    }
+}
+
+static bool start_monitor(VdsMainServer *server, const VdsMon *mon)
+{
+    static const VdsMonitorTransport transports[] = {
+        [VDS_CHARDEV_SOCKET_UNIX] = VDS_MONITOR_UNIX,
+        [VDS_CHARDEV_SOCKET_TCP] = VDS_MONITOR_TCP,
+        [VDS_CHARDEV_SOCKET_FD] = VDS_MONITOR_FD,
+        [VDS_CHARDEV_STDIO] = VDS_MONITOR_STDIO,
+        [VDS_CHARDEV_PTY] = VDS_MONITOR_PTY,
+        [VDS_CHARDEV_FILE] = VDS_MONITOR_FILE,
+        [VDS_CHARDEV_NULL] = VDS_MONITOR_NULL,
+    };
+    const VdsChardev *chardev = mon->chardev;
+    g_autofree char *address = NULL;
+    GError *error = NULL;
+    const VdsMonitorConfig config = {
+        .mode = mon->mode == VDS_MON_CONTROL ? VDS_MONITOR_QMP : VDS_MONITOR_HMP,
+        .transport = transports[chardev->kind],
+        .path = chardev->path,
+        .host = chardev->host,
+        .port = chardev->port,
+        .fd = chardev->fd,
+        .server = chardev->server,
+        .wait = chardev->wait,
+        .pretty = mon->pretty,
+        .address = &address,
+    };
+
+    if (!vds_monitor_add(server->monitor, &config, &error)) {
+        return report_at(chardev->origin, error);
+    }
+    tell_address(chardev, address);
+    return true;
+}
+
+static bool start_monitors(VdsMainServer *server)
+{
+    const GPtrArray *mons = server->options->mons;
+
+    server->monitor = vds_monitor_new(server->context, &server->qmp, &server->human);
+    for (unsigned i = 0; i < mons->len; i++) {
+        if (!start_monitor(server, g_ptr_array_index(mons, i))) {
+            return false;
+        }
+    }
+    /* wait=on: the loop turns, so that signals and other clients are served. */
+    while (!server->ending && vds_monitor_is_waiting(server->monitor)) {
+        g_main_context_iteration(server->context, TRUE);
+    }
+    return true;
+}
+
+static bool start_guest(VdsMainServer *server)
+{
+    GError *error = NULL;
+
+    if (server->options->paused || server->ending ||
+        vds_machine_is_running(server->machine) ||
+        vds_machine_cont(server->machine, &error)) {
+        return true;
+    }
+    return report_at("the guest does not start", error);
+}
+
+static bool server_start(VdsMainServer *server)
+{
+    if (!start_process(server) || !start_machine(server)) {
+        return false;
+    }
+    start_cmds(server);
+    return start_monitors(server) && start_guest(server) &&
+           (server->ready_fd < 0 || vds_main_daemon_ready(&server->ready_fd));
+}
+
+/* ---- run and end
+ * --------------------------------------------------------------------------- */
+
+static void server_run(VdsMainServer *server)
+{
+    while (!server->ending) {
+        g_main_context_iteration(server->context, TRUE);
+    }
+    vds_monitor_flush(server->monitor, FLUSH_MS);
+}
+
+/* Copes with a server that was only half made. */
+static void server_clear(VdsMainServer *server)
+{
+    g_clear_pointer(&server->monitor, vds_monitor_free);
+    vds_cmds_free(server->cmds);
+    vds_machine_free(server->machine);
+    if (server->signals) {
+        g_source_destroy(server->signals);
+        g_source_unref(server->signals);
+    }
+    if (server->context) {
+        g_main_context_unref(server->context);
+    }
+    vds_main_pidfile_free(server->pidfile);
+    vds_fd_close(&server->ready_fd);
+    vds_fd_close(&server->signal_fd);
+}
+
+int vds_main_serve(const VdsOptions *options)
+{
+    VdsMainServer server = {.options = options, .signal_fd = -1, .ready_fd = -1};
+    GError *error = NULL;
+    bool started;
+
+    if (options->daemonize && !vds_main_daemon_start(&server.ready_fd, &error)) {
+        vds_main_report("%s", error->message);
+        g_error_free(error);
+        return EXIT_FAILURE;
+    }
+    server.signal_fd = vds_main_signals_open();
+    started = server.signal_fd >= 0 && server_start(&server);
+    if (started) {
+        server_run(&server);
+    }
+    server_clear(&server);
+    return started ? EXIT_SUCCESS : EXIT_FAILURE;
+}
