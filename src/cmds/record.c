@@ -95,6 +95,9 @@ static int open_pages(const char *recording, const char *name, uint64_t *size,
                vds_name_len(name), name);
     } else {
         fd = open_regular(real_path, size, error);
+        if (fd < 0) {
+            g_prefix_error(error, "%s: file ", recording);
+        }
     }
     free(real_folder);
     free(real_path);
@@ -131,7 +134,11 @@ static bool copy_region(const char *recording, const QapiSnapshotRegion *region,
     }
     *to = (VdsGuestRegion){
         .gpa = region->gpa, .len = region->len, .fd = -1, .offset = vds_buf_len(pages)};
-    return read_all(fd, region->file, region->offset, region->len, pages, error);
+    if (!read_all(fd, region->file, region->offset, region->len, pages, error)) {
+        g_prefix_error(error, "%s: file ", recording);
+        return false;
+    }
+    return true;
 }
 
 /* A sealed memory file that nobody else can reach. */
@@ -426,7 +433,11 @@ bool vds_record_load(const char *recording, VdsRecordDeviceFunc func, void *user
         const QapiSnapshotDevice *device = &snapshot->devices.items[i];
         VdsVirtioDevice *loaded = load_device(recording, device, maps, error);
 
-        if (!loaded || !func(device->path, loaded, user, error)) {
+        if (!loaded) {
+            return false;
+        }
+        if (!func(device->path, loaded, user, error)) {
+            g_prefix_error(error, "%s: ", recording);
             return false;
         }
     }
