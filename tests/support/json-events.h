@@ -63,6 +63,9 @@ static inline GString *json_events(const void *bytes, size_t len,
             g_autofree uint8_t *copy = g_memdup2((const uint8_t *)bytes + at, n);
 
             result = vds_json_parser_feed(parser, copy, n, &used, &error);
+            g_assert_cmpuint(used, <=, n);
+            g_assert_true(result != VDS_JSON_MORE || used == n);
+            g_assert_true((result == VDS_JSON_BAD) == (error != NULL));
             json_events_add(events, result, parser, error);
             at += used;
             n -= used;
