@@ -160,7 +160,8 @@ extern const VdsPropertyType vds_property_bool, vds_property_uint16, vds_propert
     vds_property_on_off_auto, vds_property_on_error;
 /* These name a part that must exist: the row's `backend` says of what kind; an exclusive
  * one refuses a second user. */
-extern const VdsPropertyType vds_property_backend, vds_property_link;
+extern const VdsPropertyType vds_property_backend, vds_property_chardev,
+    vds_property_link;
 
 /* A row of a table; a row without name ends it. */
 struct VdsProperty {

@@ -208,9 +208,10 @@ static bool pci_address_parse(const VdsProperty *property,
 /* ---- parts ------------------------------------------------------------------------ */
 
 /* -netdev, -chardev, -fsdev, a block node: looked for by the property, which names the
- * type that owns it. */
-static bool backend_parse(const VdsProperty *property, const VdsPropertyContext *context,
-                          const char *text, VdsPropertyValue *value, GError **error)
+ * type that owns it.  `busy` is how a second user is refused. */
+static bool part_parse(const VdsProperty *property, const VdsPropertyContext *context,
+                       const char *text, const char *busy, VdsPropertyValue *value,
+                       GError **error)
 {
     const VdsDeviceHost *host = context->host;
 
@@ -222,12 +223,27 @@ static bool backend_parse(const VdsProperty *property, const VdsPropertyContext 
     }
     if (property->exclusive && !host->claim_backend(host, property->backend, text)) {
         g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
-                    "Property '%s.%s' can't take value '%.*s', it's in use",
-                    context->owner, property->name, vds_name_len(text), text);
+                    "Property '%s.%s' can't take value '%.*s'%s", context->owner,
+                    property->name, vds_name_len(text), text, busy);
         return false;
     }
     value->text = g_strdup(text);
     return true;
+}
+
+static bool backend_parse(const VdsProperty *property, const VdsPropertyContext *context,
+                          const char *text, VdsPropertyValue *value, GError **error)
+{
+    return part_parse(property, context, text, ", it's in use", value, error);
+}
+
+static bool chardev_parse(const VdsProperty *property, const VdsPropertyContext *context,
+                          const char *text, VdsPropertyValue *value, GError **error)
+{
+    g_autofree char *busy =
+        g_strdup_printf(": Device '%.*s' is in use", vds_name_len(text), text);
+
+    return part_parse(property, context, text, busy, value, error);
 }
 
 /* true if an object of type `qom_type` may stand where "link<wanted>" is asked for:
@@ -263,12 +279,6 @@ static bool link_parse(const VdsProperty *property, const VdsPropertyContext *co
         g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
                     "Invalid parameter type for '%s', expected: %s", property->name,
                     wanted);
-        return false;
-    }
-    if (property->exclusive && !host->claim_backend(host, property->backend, id)) {
-        g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
-                    "can't use already busy %s: %.*s", property->name, vds_name_len(id),
-                    id);
         return false;
     }
     value->text = g_strdup_printf("/objects/%s", id);
@@ -308,4 +318,5 @@ const VdsPropertyType vds_property_on_off_auto = {
 const VdsPropertyType vds_property_on_error = {
     "BlockdevOnError", word_parse, word_show, 0, 0, on_error_words};
 const VdsPropertyType vds_property_backend = {"str", backend_parse, str_show, 0, 0, NULL};
+const VdsPropertyType vds_property_chardev = {"str", chardev_parse, str_show, 0, 0, NULL};
 const VdsPropertyType vds_property_link = {"link", link_parse, str_show, 0, 0, NULL};

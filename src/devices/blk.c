@@ -1,0 +1,162 @@
+/*
+ * devices: virtio-blk (virtio 1.2, 5.2): request queues, as many as num-queues.
+ */
+#include <string.h>
+
+#include "kind-priv.h"
+
+enum {
+    F_SEG_MAX = 2,
+    F_GEOMETRY = 4,
+    F_RO = 5,
+    F_BLK_SIZE = 6,
+    F_SCSI = 7, /* legacy only */
+    F_FLUSH = 9,
+    F_TOPOLOGY = 10,
+    F_CONFIG_WCE = 11,
+    F_MQ = 12,
+    F_DISCARD = 13,
+    F_WRITE_ZEROES = 14,
+};
+
+enum { QUEUE_MAX = 1024, AUTO_QUEUES = 65535 };
+
+static const VdsProperty properties[] = {
+    {.name = "drive",
+     .type = &vds_property_backend,
+     .description = "node name or id of the disk it is wired to",
+     .unset = true,
+     .backend = "blockdev",
+     .exclusive = true},
+    VDS_ROW_AUTO("backend_defaults"),
+    VDS_ROW_NUMBER("logical_block_size", size, 0),
+    VDS_ROW_NUMBER("physical_block_size", size, 0),
+    VDS_ROW_NUMBER("min_io_size", size, 0),
+    VDS_ROW_NUMBER("opt_io_size", size, 0),
+    VDS_ROW_NUMBER("discard_granularity", size, UINT32_MAX),
+    VDS_ROW_AUTO("write-cache"),
+    VDS_ROW_BOOL("share-rw", false),
+    VDS_ROW_AUTO("account-invalid"),
+    VDS_ROW_AUTO("account-failed"),
+    VDS_ROW_NUMBER("rerror", on_error, VDS_ON_ERROR_AUTO),
+    VDS_ROW_NUMBER("werror", on_error, VDS_ON_ERROR_AUTO),
+    VDS_ROW_NUMBER("cyls", uint32, 0),
+    VDS_ROW_NUMBER("heads", uint32, 0),
+    VDS_ROW_NUMBER("secs", uint32, 0),
+    VDS_ROW_NUMBER("lcyls", uint32, 0),
+    VDS_ROW_NUMBER("lheads", uint32, 0),
+    VDS_ROW_NUMBER("lsecs", uint32, 0),
+    VDS_ROW_UNSET("serial", str),
+    VDS_ROW_UNSET("bootindex", int32),
+    VDS_ROW_FEATURE("config-wce", F_CONFIG_WCE, true),
+    VDS_ROW_BOOL("scsi", false),
+    VDS_ROW_BOOL("request-merging", true),
+    VDS_ROW_NUMBER("num-queues", uint16, AUTO_QUEUES),
+    VDS_ROW_NUMBER("queue-size", uint16, 256),
+    VDS_ROW_BOOL("seg-max-adjust", true),
+    VDS_ROW_LINK("iothread", "iothread"),
+    VDS_ROW_FEATURE("discard", F_DISCARD, true),
+    VDS_ROW_BOOL("report-discard-granularity", true),
+    VDS_ROW_FEATURE("write-zeroes", F_WRITE_ZEROES, true),
+    VDS_ROW_NUMBER("max-discard-sectors", uint32, 4194303),
+    VDS_ROW_NUMBER("max-write-zeroes-sectors", uint32, 4194303),
+    VDS_ROW_BOOL("x-enable-wce-if-config-wce", true),
+    VDS_ROW_END,
+};
+
+static bool queues_check(uint64_t n, uint64_t size, GError **error)
+{
+    if (n == 0) {
+        return vds_kind_refuse(error, "num-queues property must be larger than 0");
+    }
+    if (n > VDS_VIRTIO_MAX_QUEUES) {
+        return vds_kind_refuse(error, "num-queues property (%u) must be at most %d",
+                               (unsigned)n, VDS_VIRTIO_MAX_QUEUES);
+    }
+    if (size <= 2) {
+        return vds_kind_refuse(error, "invalid queue-size property (%u), must be > 2",
+                               (unsigned)size);
+    }
+    if ((size & (size - 1)) != 0 || size > QUEUE_MAX) {
+        return vds_kind_refuse(error,
+                               "invalid queue-size property (%u), must be a power of 2 "
+                               "(max %d)",
+                               (unsigned)size, QUEUE_MAX);
+    }
+    return true;
+}
+
+static bool disk_is_read_only(const VdsProps *disk)
+{
+    static const char *const names[] = {"read-only", "readonly"};
+    bool on = false;
+
+    for (size_t i = 0; disk && i < G_N_ELEMENTS(names); i++) {
+        const VdsProp *prop = vds_props_find(disk, names[i]);
+        bool value;
+
+        on = on || (prop && vds_prop_get_bool(prop, &value, NULL) && value);
+    }
+    return on;
+}
+
+/* A device that is legacy only takes SCSI commands and fixes the layout of requests. */
+static bool offer_scsi(const VdsPropertySet *set, VdsFeatures *features, GError **error)
+{
+    if (!vds_features_has(features, VDS_F_VERSION_1)) {
+        vds_features_set(features, VDS_F_ANY_LAYOUT, false);
+        vds_features_set(features, F_SCSI, true);
+        return true;
+    }
+    if (vds_property_set_get_bool(set, "scsi")) {
+        return vds_kind_refuse(error, "Please set scsi=off for virtio-blk devices in "
+                                      "order to use virtio 1.0");
+    }
+    return true;
+}
+
+static bool offers_flush(const VdsPropertySet *set)
+{
+    static const uint64_t off = 2; /* of auto, on, off */
+
+    return vds_property_set_get_uint(set, "write-cache") != off ||
+           (vds_property_set_get_bool(set, "config-wce") &&
+            vds_property_set_get_bool(set, "x-enable-wce-if-config-wce"));
+}
+
+/* Without a drive QEMU refuses; here the disk is memory of this process. */
+static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
+{
+    const VdsPropertySet *set = args->properties;
+    uint64_t n = vds_property_set_get_uint(set, "num-queues");
+    uint64_t size = vds_property_set_get_uint(set, "queue-size");
+
+    /* Automatic means one a processor; this machine counts one. */
+    n = n == AUTO_QUEUES ? 1 : n;
+    if (!queues_check(n, size, error) || !offer_scsi(set, &to->features, error)) {
+        return false;
+    }
+    vds_features_set(&to->features, F_FLUSH, offers_flush(set));
+    vds_features_set(&to->features, F_RO,
+                     disk_is_read_only(vds_kind_backend(args, "blockdev", "drive")));
+    vds_features_set(&to->features, F_MQ, n > 1);
+    vds_kind_add_queues(to, (unsigned)n, (unsigned)size);
+    return true;
+}
+
+static const VdsKind kind = {
+    .device_id = 2,
+    .features = 1 << F_SEG_MAX | 1 << F_GEOMETRY | 1 << F_BLK_SIZE | 1 << F_TOPOLOGY,
+    .plan = plan,
+};
+
+static const VdsProperty *const tables[] = {vds_virtio_properties, properties, NULL};
+
+static const VdsDeviceType types[] = {
+    VDS_TYPES_TRANSITIONAL("virtio-blk", "virtio-blk", "virtio-blk-device", tables,
+                           vds_pci_auto_properties, vds_pci_class_properties),
+    VDS_TYPE_DEVICE("virtio-blk-device", "virtio-device", tables),
+    VDS_TYPE_END,
+};
+
+const VdsDeviceClass vds_blk_class = {types, &kind, vds_kind_realize, NULL, NULL};

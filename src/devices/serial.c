@@ -1,0 +1,226 @@
+/*
+ * devices: virtio-serial (virtio 1.2, 5.3), which brings a bus, and the ports that are
+ * plugged into it; these are no virtio devices.
+ */
+#include <string.h>
+
+#include "kind-priv.h"
+
+typedef struct {
+    uint32_t max_ports;
+    GPtrArray *ports; /* Port *, by the order they came; owned by the ports' devices */
+} Bus;
+
+typedef struct {
+    uint32_t nr;
+    char *name; /* (nullable) */
+} Port;
+
+/* ---- the device
+ * ------------------------------------------------------------------------- */
+
+enum { F_MULTIPORT = 1, F_EMERG_WRITE = 2 };
+enum { MAX_PORTS = VDS_VIRTIO_MAX_QUEUES / 2 - 1, PORT_QUEUE = 128, CONTROL_QUEUE = 32 };
+
+static const VdsProperty properties[] = {
+    VDS_ROW_NUMBER("max_ports", uint32, 31),
+    VDS_ROW_FEATURE("emergency-write", F_EMERG_WRITE, true),
+    VDS_ROW_END,
+};
+
+/* Port 0, the control queues, the other ports: two queues each (5.3.2). */
+static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
+{
+    uint64_t ports = vds_property_set_get_uint(args->properties, "max_ports");
+
+    if (ports == 0) {
+        return vds_kind_refuse(error, "Maximum number of serial ports not specified");
+    }
+    if (ports > MAX_PORTS) {
+        return vds_kind_refuse(error, "maximum ports supported: %d", MAX_PORTS);
+    }
+    vds_features_set(&to->features, F_MULTIPORT, ports > 1);
+    vds_kind_add_queues(to, 2, PORT_QUEUE);
+    vds_kind_add_queues(to, 2, CONTROL_QUEUE);
+    vds_kind_add_queues(to, 2 * ((unsigned)ports - 1), PORT_QUEUE);
+    return true;
+}
+
+static void bus_free(void *data)
+{
+    Bus *bus = data;
+
+    if (bus->ports) {
+        g_ptr_array_unref(bus->ports);
+    }
+    g_free(bus);
+}
+
+static void bring(const VdsDeviceArgs *args, VdsDeviceParts *parts)
+{
+    Bus *bus = g_new0(Bus, 1);
+
+    bus->max_ports = (uint32_t)vds_property_set_get_uint(args->properties, "max_ports");
+    parts->bus_data = bus;
+    parts->bus_free = bus_free;
+}
+
+static const VdsKind kind = {
+    .device_id = 3, .bus_type = "virtio-serial-bus", .plan = plan, .bring = bring};
+
+static const VdsProperty *const tables[] = {vds_virtio_properties, properties, NULL};
+
+static const VdsDeviceType types[] = {
+    VDS_TYPES_TRANSITIONAL("virtio-serial", "virtio-serial", "virtio-serial-device",
+                           tables, vds_pci_two_properties, vds_pci_class_properties),
+    VDS_TYPE_DEVICE("virtio-serial-device", "virtio-device", tables),
+    VDS_TYPE_END,
+};
+
+const VdsDeviceClass vds_serial_class = {types, &kind, vds_kind_realize, NULL, NULL};
+
+/* ---- its ports
+ * ---------------------------------------------------------------------------- */
+
+static const VdsProperty port_properties[] = {
+    VDS_ROW_NUMBER("nr", uint32, UINT32_MAX),
+    VDS_ROW_UNSET("name", str),
+    {.name = "chardev",
+     .type = &vds_property_chardev,
+     .description = "id of the -chardev it is wired to",
+     .unset = true,
+     .backend = "chardev",
+     .exclusive = true},
+    VDS_ROW_END,
+};
+
+/* VdsDeviceType.form: port 0 is for a console (5.3.4). */
+static const struct {
+    bool console;
+} console_form = {true}, port_form = {false};
+
+static const Port *bus_find(const Bus *bus, uint32_t nr)
+{
+    for (unsigned i = 0; bus->ports && i < bus->ports->len; i++) {
+        const Port *port = g_ptr_array_index(bus->ports, i);
+
+        if (port->nr == nr) {
+            return port;
+        }
+    }
+    return NULL;
+}
+
+static bool bus_has_name(const Bus *bus, const char *name)
+{
+    for (unsigned i = 0; bus->ports && i < bus->ports->len; i++) {
+        const Port *port = g_ptr_array_index(bus->ports, i);
+
+        if (port->name && strcmp(port->name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static uint32_t bus_free_number(const Bus *bus, bool console)
+{
+    uint32_t nr = console ? 0 : 1;
+
+    while (bus_find(bus, nr)) {
+        nr++;
+    }
+    return nr;
+}
+
+static bool port_check(const Bus *bus, const char *name, uint32_t nr, bool given,
+                       GError **error)
+{
+    if (given && bus_find(bus, nr)) {
+        return vds_kind_refuse(error, "virtio-serial-bus: A port already exists at id %u",
+                               nr);
+    }
+    if (name && bus_has_name(bus, name)) {
+        return vds_kind_refuse(error,
+                               "virtio-serial-bus: A port already exists by name %.*s",
+                               vds_name_len(name), name);
+    }
+    if (nr >= bus->max_ports) {
+        return vds_kind_refuse(
+            error, "virtio-serial-bus: Out-of-range port id specified, max. allowed: %u",
+            bus->max_ports - 1);
+    }
+    return true;
+}
+
+static bool port_realize(const VdsDeviceArgs *args, VdsDeviceParts *parts, GError **error)
+{
+    Bus *bus = args->bus_data;
+    const char *name = vds_property_set_get_text(args->properties, "name");
+    uint32_t nr = (uint32_t)vds_property_set_get_uint(args->properties, "nr");
+    bool console = args->type->form == &console_form;
+    bool given = nr != UINT32_MAX;
+    Port *port;
+
+    if (given && nr == 0 && !console) {
+        return vds_kind_refuse(error, "Port number 0 on virtio-serial devices reserved "
+                                      "for virtconsole devices for backward "
+                                      "compatibility.");
+    }
+    if (!given) {
+        nr = bus_free_number(bus, console);
+    }
+    if (!port_check(bus, name, nr, given, error)) {
+        return false;
+    }
+    port = g_new(Port, 1);
+    *port = (Port){nr, g_strdup(name)};
+    if (!bus->ports) {
+        bus->ports = g_ptr_array_new();
+    }
+    g_ptr_array_add(bus->ports, port);
+    parts->instance = port;
+    return true;
+}
+
+static void port_unrealize(void *instance, void *bus_data)
+{
+    Port *port = instance;
+    Bus *bus = bus_data;
+
+    g_ptr_array_remove(bus->ports, port);
+    g_free(port->name);
+    g_free(port);
+}
+
+/* The number that the port got. */
+static bool port_get(void *instance, const char *name, VdsProp *value)
+{
+    const Port *port = instance;
+
+    if (strcmp(name, "nr") != 0) {
+        return false;
+    }
+    value->kind = VDS_PROP_INT;
+    value->u.integer = port->nr;
+    value->text = g_strdup_printf("%u", port->nr);
+    return true;
+}
+
+static const VdsDeviceType port_types[] = {
+    VDS_TYPE_ABSTRACT("virtio-serial-port", "device"),
+    {.name = "virtserialport",
+     .parent = "virtio-serial-port",
+     .bus_type = "virtio-serial-bus",
+     .own = VDS_TABLES(port_properties),
+     .form = &port_form},
+    {.name = "virtconsole",
+     .parent = "virtserialport",
+     .bus_type = "virtio-serial-bus",
+     .own = VDS_TABLES(port_properties),
+     .form = &console_form},
+    VDS_TYPE_END,
+};
+
+const VdsDeviceClass vds_serial_port_class = {port_types, NULL, port_realize,
+                                              port_unrealize, port_get};
