@@ -49,6 +49,7 @@ typedef struct VdsMachine VdsMachine;
 VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *classes);
 void vds_machine_free(VdsMachine *machine); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMachine, vds_machine_free)
+/* Copied; NULL takes it away. */
 void vds_machine_set_listener(VdsMachine *machine, const VdsMachineListener *listener);
 
 /* ---- run state ---- */
