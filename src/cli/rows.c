@@ -10,10 +10,10 @@
 
 /* Reasons that several options share. */
 #define NO_CPU "there is no processor to set up"
-#define NO_FIRMWARE "nothing boots, the guest is built in"
+#define NO_FIRMWARE "nothing boots here"
 #define NO_SCREEN "there is no screen"
 #define NO_DEFAULTS "there are no default devices and no configuration files"
-#define NO_POWER "the guest cannot switch itself off"
+#define NO_POWER "no guest switches itself off"
 
 const VdsCliRow vds_cli_rows[] = {
     {.name = "qmp",
