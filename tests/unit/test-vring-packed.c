@@ -1,5 +1,6 @@
 /*
- * vring: chains of a packed ring, each row over a flat map and over one of single bytes.
+ * vring: chains of a packed ring, each row over a flat map, over one of single bytes, and
+ * both again with a big-endian ring.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -235,9 +236,9 @@ static void check_descs(const Row *row, const VdsChain *chain)
     }
 }
 
-static void check_row(const Row *row, bool scattered)
+static void check_row(const Row *row, bool scattered, bool big_endian)
 {
-    RingMemory memory = {0};
+    RingMemory memory = {.big_endian = big_endian};
     g_autoptr(VdsGuestMap) map = ring_map(&memory, scattered);
     VdsQueueState queue = ring_queue(&memory, map, row->num);
     g_autoptr(VdsChain) chain = NULL;
@@ -270,8 +271,9 @@ static void test_rows(void **state)
 {
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
         print_message("# %s\n", rows[i].name);
-        check_row(&rows[i], false);
-        check_row(&rows[i], true);
+        for (int variant = 0; variant < 4; variant++) {
+            check_row(&rows[i], variant & 1, variant & 2);
+        }
     }
 }
 

@@ -1,0 +1,12 @@
+/*
+ * The walker of split rings over any memory (tests/support/fuzz-chain.h says what holds).
+ */
+#include "fuzz-chain.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    fuzz_chain(data, size, false);
+    return 0;
+}
