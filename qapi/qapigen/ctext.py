@@ -111,7 +111,7 @@ def call(head, args, end):
     indent = ' ' * len(line)
     for index, arg in enumerate(args):
         piece = arg + (', ' if index + 1 < len(args) else ')' + end)
-        if len(line + piece.rstrip()) > WIDTH and line.strip() and line != head + '(':
+        if index and len(line + piece.rstrip()) > WIDTH:
             lines.append(line.rstrip())
             line = indent
         line += piece

@@ -14,6 +14,13 @@ def entries(blocks, kind):
     return [block[1] for block in blocks if block[0] == 'entry' and block[2] == kind]
 
 
+def with_names(text, plain, name):
+    """Text whose @names are written by `name`, the rest by `plain`."""
+    parts = NAME.split(text)
+    return ''.join((name if index % 2 else plain)(part)
+                   for index, part in enumerate(parts))
+
+
 # ---- Markdown
 
 class Markdown:
@@ -38,8 +45,8 @@ class Markdown:
         return f'[`{name}`](#{self.anchors[name]})'
 
     def prose(self, text):
-        text = re.sub(r'([*_<\\])', r'\\\1', text)
-        return NAME.sub(lambda match: f'`{match.group(1)}`'.replace('\\', ''), text)
+        return with_names(text, lambda plain: re.sub(r'([*_<\\])', r'\\\1', plain),
+                          lambda name: f'`{name}`')
 
     def types(self, note):
         """The words that are types of the schema become links."""
@@ -95,7 +102,7 @@ class Man:
         return '\\&' + text if text.startswith('.') else text
 
     def prose(self, text):
-        return NAME.sub(lambda match: f'\\fI{match.group(1)}\\fR', self.plain(text))
+        return with_names(text, self.plain, lambda name: f'\\fI{self.plain(name)}\\fR')
 
     def section(self, title):
         self.lines.append(f'.SH {self.plain(title).upper()}')

@@ -1,7 +1,7 @@
 """Back-end: qapi-types.h, qapi-types.c: a C type and a constant table for each type."""
 
 from .ctext import FIELD_IS, check, fields, member_table, struct_type
-from .names import c_string
+from .names import c_name, c_string, upper
 from .output import Text
 from .schema import AlternateType
 
@@ -44,14 +44,12 @@ def struct_decl(struct):
 
 
 def branch_members(struct):
-    from .names import c_name
     return [(c_name(case), type_) for case, type_ in struct.variants.branches]
 
 
 def alternate_decl(alternate):
     yield f'struct {alternate.c_type()} {{'
-    yield '    int kind; /* one of:'
-    yield '                 ' + ', '.join(alternate.tag_name(b) for b in alternate.branches) + ' */'
+    yield f'    int kind; /* QAPI_{upper(alternate.name)}_KIND_... */'
     yield '    union {'
     for branch in alternate.branches:
         c_type = branch.type.c_type()
