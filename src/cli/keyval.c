@@ -27,12 +27,23 @@ static char *value_take(const char *text, const char **rest)
     return g_string_free(value, FALSE);
 }
 
+static bool invalid(const char *name, GError **error)
+{
+    g_set_error(error, VDS_CLI_ERROR, VDS_CLI_ERROR_SYNTAX, "Invalid parameter '%.*s'",
+                vds_name_len(name), name);
+    return false;
+}
+
 /* A part without "=": its name says on, or off behind a "no". */
-static void flag_set(VdsProps *props, const char *name)
+static bool flag_set(VdsProps *props, const char *name, GError **error)
 {
     bool off = g_str_has_prefix(name, "no");
 
+    if (strcmp(name, "no") == 0) {
+        return invalid(name, error);
+    }
     vds_props_set_string(props, name + (off ? 2 : 0), off ? "off" : "on");
+    return true;
 }
 
 static bool keyval_take(VdsProps *props, const char *text, const char *implied_key,
@@ -40,25 +51,21 @@ static bool keyval_take(VdsProps *props, const char *text, const char *implied_k
 {
     size_t len = strcspn(text, "=,");
     g_autofree char *name = g_strndup(text, len);
+    g_autofree char *value = NULL;
 
-    if (text[len] == '=') {
-        g_autofree char *value = value_take(text + len + 1, rest);
-
-        vds_props_set_string(props, name, value);
-    } else if (implied_key) {
-        g_autofree char *value = value_take(text, rest);
-
-        vds_props_set_string(props, implied_key, value);
-        return true;
-    } else {
-        flag_set(props, name);
+    if (text[len] != '=' && !implied_key) {
         *rest = text + len + (text[len] == ',' ? 1 : 0);
+        return len == 0 ? invalid(name, error) : flag_set(props, name, error);
     }
-    if (len == 0 || strcmp(name, "no") == 0) {
-        g_set_error(error, VDS_CLI_ERROR, VDS_CLI_ERROR_SYNTAX,
-                    "Invalid parameter '%.*s'", vds_name_len(name), name);
-        return false;
+    if (text[len] == '=') {
+        if (len == 0) {
+            return invalid(name, error);
+        }
+        implied_key = name;
+        text += len + 1;
     }
+    value = value_take(text, rest);
+    vds_props_set_string(props, implied_key, value);
     return true;
 }
 

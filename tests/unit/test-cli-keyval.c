@@ -56,6 +56,7 @@ static void test_accepted(void **state)
         {"x,server,nowait", "path", "path=x;server=on;wait=off;"},
         {"nodelay,", NULL, "delay=off;"},
         {"n", NULL, "n=on;"},
+        {"nono,no=x", NULL, "no=x;"},
         {"file.driver=raw,file.0.x=1", NULL, "file.driver=raw;file.0.x=1;"},
         {"a= b ,c=d e", NULL, "a= b ;c=d e;"},
         {"a=1, ,", NULL, "a=1; =on;"}, /* a blank is a name */
