@@ -183,11 +183,37 @@ QapiObjectPropertyInfoList *qmp_qom_list_properties(VdsCmds *ctx, VdsArena *aren
 /* ---- hot plug
  * ----------------------------------------------------------------------------------- */
 
+/* The three that every device has are plain words, and an empty container would vanish
+ * where nested values become dotted names: neither may be lost without a word. */
+static bool check_device_arguments(VdsJsonValue arguments, GError **error)
+{
+    static const char *const words[] = {"driver", "id", "bus", NULL};
+    VdsJsonIter iter = vds_json_iter(arguments);
+
+    while (vds_json_iter_next(&iter)) {
+        const char *name = vds_json_value_string(iter.key, NULL);
+        VdsJsonKind kind = vds_json_value_kind(iter.value);
+        bool container = kind == VDS_JSON_OBJECT || kind == VDS_JSON_ARRAY;
+
+        if (container &&
+            (g_strv_contains(words, name) || vds_json_value_count(iter.value) == 0)) {
+            g_set_error(error, VDS_QAPI_ERROR, VDS_QAPI_ERROR_TYPE,
+                        "Invalid parameter type for '%.*s', expected: string",
+                        vds_name_len(name), name);
+            return false;
+        }
+    }
+    return true;
+}
+
 bool qmp_device_add(VdsCmds *ctx, VdsArena *arena, VdsJsonValue arguments, GError **error)
 {
     g_autoptr(VdsProps) props = vds_props_new();
 
     if (vds_json_value_is_present(arguments)) {
+        if (!check_device_arguments(arguments, error)) {
+            return false;
+        }
         vds_json_to_props(arguments, props);
     }
     return vds_machine_device_add(ctx->machine, props, error);
