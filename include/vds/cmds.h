@@ -18,6 +18,9 @@ typedef enum {
                             */
 } VdsCmdsError;
 
+/* The level of QEMU whose schema and texts are spoken (docs/compat.md). */
+enum { VDS_CMDS_LEVEL_MAJOR = 8, VDS_CMDS_LEVEL_MINOR = 2, VDS_CMDS_LEVEL_MICRO = 0 };
+
 typedef struct VdsCmds VdsCmds;
 
 /* What handlers may ask of the process; borrowed, outlives the commands. */

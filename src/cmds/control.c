@@ -5,15 +5,14 @@
 
 #include "qapi-introspect.h"
 
-/* The level whose schema and texts we speak (docs/compat.md). */
-enum { LEVEL_MAJOR = 8, LEVEL_MINOR = 2, LEVEL_MICRO = 0 };
-
 QapiVersionInfo *qmp_query_version(VdsCmds *ctx, VdsArena *arena, GError **error)
 {
     QapiVersionInfo *info = vds_arena_alloc(arena, sizeof(*info));
 
     *info = (QapiVersionInfo){
-        .qemu = {.major = LEVEL_MAJOR, .minor = LEVEL_MINOR, .micro = LEVEL_MICRO},
+        .qemu = {.major = VDS_CMDS_LEVEL_MAJOR,
+                 .minor = VDS_CMDS_LEVEL_MINOR,
+                 .micro = VDS_CMDS_LEVEL_MICRO},
         .package = ctx->host->package,
     };
     return info;

@@ -11,14 +11,12 @@
 
 #include "main-priv.h"
 #include "vds/cmds.h"
+#include "vds/devices.h"
 #include "vds/machine.h"
 #include "vds/monitor.h"
 
 /* How long the end waits for clients that do not read. */
 enum { FLUSH_MS = 500 };
-
-/* The level whose schema and texts are spoken (docs/compat.md). */
-enum { LEVEL_MAJOR = 8, LEVEL_MINOR = 2, LEVEL_MICRO = 0 };
 
 #define PACKAGE "virtio-debugd " VDS_VERSION
 #define BANNER PACKAGE " monitor - type 'help' for more information"
@@ -32,6 +30,7 @@ typedef struct {
     GMainContext *context;
     GSource *signals;
     VdsMainPidfile *pidfile;
+    GPtrArray *classes; /* the rows, NULL-terminated: borrowed by the machine */
     VdsMachine *machine;
     VdsCmdsHost host;
     VdsEventSink sink;
@@ -40,11 +39,6 @@ typedef struct {
     VdsMonitorHuman human;
     VdsMonitor *monitor;
 } VdsMainServer;
-
-static const VdsDeviceClass *const device_classes[] = {
-    &vds_cmds_replay_class,
-    NULL,
-};
 
 /* ---- what the rooms call -------------------------------------------------------------
  */
@@ -155,12 +149,27 @@ static bool start_backends(VdsMainServer *server)
     return true;
 }
 
+/* The devices proper, and the one kind that needs the schema's types. */
+static GPtrArray *all_classes(void)
+{
+    GPtrArray *classes = g_ptr_array_new();
+
+    for (unsigned i = 0; vds_device_classes[i]; i++) {
+        g_ptr_array_add(classes, (void *)vds_device_classes[i]);
+    }
+    g_ptr_array_add(classes, (void *)&vds_cmds_replay_class);
+    g_ptr_array_add(classes, NULL);
+    return classes;
+}
+
 static bool start_machine(VdsMainServer *server)
 {
     const VdsOptions *options = server->options;
     GError *error = NULL;
 
-    server->machine = vds_machine_new(options->machine, device_classes);
+    server->classes = all_classes();
+    server->machine = vds_machine_new(
+        options->machine, (const VdsDeviceClass *const *)server->classes->pdata);
     if (!start_backends(server)) {
         return false;
     }
@@ -188,9 +197,9 @@ static void start_cmds(VdsMainServer *server)
     server->qmp = (VdsQmpServer){
         .dispatch = vds_cmds_dispatch,
         .ctx = server->cmds,
-        .major = LEVEL_MAJOR,
-        .minor = LEVEL_MINOR,
-        .micro = LEVEL_MICRO,
+        .major = VDS_CMDS_LEVEL_MAJOR,
+        .minor = VDS_CMDS_LEVEL_MINOR,
+        .micro = VDS_CMDS_LEVEL_MICRO,
         .package = PACKAGE,
         .classify = classify,
     };
@@ -304,6 +313,7 @@ static void server_clear(VdsMainServer *server)
     g_clear_pointer(&server->monitor, vds_monitor_free);
     vds_cmds_free(server->cmds);
     vds_machine_free(server->machine);
+    g_clear_pointer(&server->classes, g_ptr_array_unref);
     if (server->signals) {
         g_source_destroy(server->signals);
         g_source_unref(server->signals);
