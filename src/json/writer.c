@@ -16,15 +16,24 @@ void vds_json_writer_init(VdsJsonWriter *writer, VdsBuf *out, bool pretty)
     *writer = (VdsJsonWriter){.out = out, .pretty = pretty, .first = true};
 }
 
+/* Room for n bytes more: a call only when the buffer has to grow. */
+static inline uint8_t *writer_room(const VdsJsonWriter *writer, size_t n)
+{
+    VdsBuf *out = writer->out;
+
+    return out->cap - out->end >= n ? out->data + out->end : vds_buf_reserve(out, n);
+}
+
 static void write_raw(VdsJsonWriter *writer, const char *text, size_t len)
 {
-    vds_buf_append(writer->out, text, len);
+    memcpy(writer_room(writer, len), text, len);
+    vds_buf_commit(writer->out, len);
 }
 
 static void write_line_break(VdsJsonWriter *writer)
 {
     size_t indent = (size_t)writer->depth * 4;
-    uint8_t *out = vds_buf_reserve(writer->out, indent + 2);
+    uint8_t *out = writer_room(writer, indent + 2);
 
     out[0] = '\r';
     out[1] = '\n';
@@ -33,14 +42,18 @@ static void write_line_break(VdsJsonWriter *writer)
 }
 
 /* What separates the next key, element or value from what is there. */
-static void write_separator(VdsJsonWriter *writer)
+static inline void write_separator(VdsJsonWriter *writer)
 {
     if (writer->keyed) {
         writer->keyed = false;
         return;
     }
     if (!writer->first) {
-        write_raw(writer, ", ", writer->pretty ? 1 : 2);
+        uint8_t *out = writer_room(writer, 2);
+
+        out[0] = ',';
+        out[1] = ' ';
+        vds_buf_commit(writer->out, writer->pretty ? 1 : 2);
     }
     writer->first = false;
     if (writer->pretty && writer->depth > 0) {
@@ -103,25 +116,50 @@ void vds_json_write_newline(VdsJsonWriter *writer)
 /* ---- strings -------------------------------------------------------------------------
  */
 
-/* How many bytes may be copied as they are. */
+/* Any byte of the sixteen that needs an escape? */
+static bool block_has_special(const uint8_t *bytes)
+{
+    typedef uint8_t Block __attribute__((vector_size(16)));
+    Block block;
+    uint64_t hits[2];
+
+    memcpy(&block, bytes, sizeof(block));
+    block = (Block)((block - 0x20 >= 0x7f - 0x20) | (block == '"') | (block == '\\'));
+    memcpy(hits, &block, sizeof(hits));
+    return (hits[0] | hits[1]) != 0;
+}
+
+static bool word_has_special(const uint8_t *bytes)
+{
+    uint64_t word = vds_json_load8(bytes);
+
+    return (vds_json_lanes_below(word, 0x20) | vds_json_lanes_equal(word, '"') |
+            vds_json_lanes_equal(word, '\\') | vds_json_lanes_equal(word, 0x7f) |
+            vds_json_lanes_high(word)) != 0;
+}
+
+static bool is_plain(uint8_t byte)
+{
+    return (uint8_t)(byte - 0x20) < 0x7f - 0x20 && byte != '"' && byte != '\\';
+}
+
+/* How many bytes may be copied as they are.  The last block of several overlaps the one
+ * before. */
 static size_t plain_run(const uint8_t *text, size_t len)
 {
     size_t at = 0;
 
-    while (len - at >= 8) {
-        uint64_t word = vds_json_load8(text + at);
-        uint64_t hits = vds_json_lanes_below(word, 0x20) |
-                        vds_json_lanes_equal(word, '"') |
-                        vds_json_lanes_equal(word, '\\') |
-                        vds_json_lanes_equal(word, 0x7f) | vds_json_lanes_high(word);
-
-        if (hits) {
-            return at + (size_t)__builtin_ctzll(hits) / 8;
-        }
-        at += 8;
+    while (len - at > 16 && !block_has_special(text + at)) {
+        at += 16;
     }
-    while (at < len && text[at] >= 0x20 && text[at] < 0x7f && text[at] != '"' &&
-           text[at] != '\\') {
+    if (len >= 16 && len - at <= 16 && !block_has_special(text + len - 16)) {
+        return len;
+    }
+    if (len < 16 && len >= 8 && !word_has_special(text) &&
+        !word_has_special(text + len - 8)) {
+        return len;
+    }
+    while (at < len && is_plain(text[at])) {
         at++;
     }
     return at;
@@ -147,7 +185,7 @@ static size_t write_escaped(VdsJsonWriter *writer, const uint8_t *text, size_t l
         ['"'] = '"',  ['\\'] = '\\', ['\b'] = 'b', ['\f'] = 'f',
         ['\n'] = 'n', ['\r'] = 'r',  ['\t'] = 't',
     };
-    uint8_t *out = vds_buf_reserve(writer->out, 12), *end = out;
+    uint8_t *out = writer_room(writer, 12), *end = out;
     size_t span = 1;
     int32_t code;
     uint32_t point;
@@ -171,7 +209,7 @@ static size_t write_escaped(VdsJsonWriter *writer, const uint8_t *text, size_t l
 static void write_quoted(VdsJsonWriter *writer, const uint8_t *text, size_t len)
 {
     size_t run = plain_run(text, len);
-    uint8_t *out = vds_buf_reserve(writer->out, run + 2);
+    uint8_t *out = writer_room(writer, run + 2);
 
     out[0] = '"';
     memcpy(out + 1, text, run);
@@ -203,8 +241,13 @@ void vds_json_write_string(VdsJsonWriter *writer, const char *text)
 
 static void write_key_len(VdsJsonWriter *writer, const char *key, size_t len)
 {
+    uint8_t *out;
+
     vds_json_write_string_len(writer, key, len);
-    write_raw(writer, ": ", 2);
+    out = writer_room(writer, 2);
+    out[0] = ':';
+    out[1] = ' ';
+    vds_buf_commit(writer->out, 2);
     writer->keyed = true;
 }
 
