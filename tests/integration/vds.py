@@ -48,6 +48,22 @@ class QmpError(Exception):
         self.cls, self.desc = error["class"], error["desc"]
 
 
+def connect(path):
+    """The file is there a moment before its socket listens: until then, again."""
+    end = time.monotonic() + TIMEOUT
+    while True:
+        sock = socket.socket(socket.AF_UNIX)
+        sock.settimeout(TIMEOUT)
+        try:
+            sock.connect(str(path))
+            return sock
+        except ConnectionRefusedError:
+            sock.close()
+            if time.monotonic() > end:
+                raise
+            time.sleep(0.005)
+
+
 class Client:
     """One connection. Reads lines; events are kept apart in .events."""
 
@@ -55,9 +71,7 @@ class Client:
         if isinstance(where, socket.socket):
             self.sock = where
         else:
-            self.sock = socket.socket(socket.AF_UNIX)
-            self.sock.settimeout(TIMEOUT)
-            self.sock.connect(str(where))
+            self.sock = connect(where)
         self.sock.settimeout(TIMEOUT)
         self.pending = b""
         self.events = []
