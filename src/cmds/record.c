@@ -306,27 +306,6 @@ static VdsQueueState queue_state(const QapiSnapshotQueue *queue, VdsGuestMap *ma
     };
 }
 
-/* vhost parts stand exactly for the queues in [vq-index, vq-index + nvqs). */
-static bool check_vhost(const char *recording, const QapiSnapshotDevice *device,
-                        GError **error)
-{
-    const QapiSnapshotVhost *vhost = device->vhost;
-
-    for (size_t i = 0; i < device->queues.n; i++) {
-        int64_t n = (int64_t)i;
-        bool expected =
-            vhost && n >= vhost->vq_index && n - vhost->vq_index < vhost->nvqs;
-
-        if (expected != (device->queues.items[i].vhost != NULL)) {
-            refuse(error, "%s: device '%.*s', queue %zu: 'vhost' is %s", recording,
-                   vds_name_len(device->path), device->path, i,
-                   expected ? "missing" : "outside the vhost device's range");
-            return false;
-        }
-    }
-    return true;
-}
-
 static VdsVirtioDevice *load_device(const char *recording,
                                     const QapiSnapshotDevice *device, GHashTable *maps,
                                     GError **error)
@@ -340,9 +319,6 @@ static VdsVirtioDevice *load_device(const char *recording,
         refuse(error, "%s: device '%.*s': memory '%.*s' is not in the file", recording,
                vds_name_len(device->path), device->path, vds_name_len(device->memory),
                device->memory);
-        return NULL;
-    }
-    if (!check_vhost(recording, device, error)) {
         return NULL;
     }
     for (size_t i = 0; i < device->queues.n; i++) {

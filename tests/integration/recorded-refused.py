@@ -76,7 +76,7 @@ REFUSED = {
                "not a regular file"),
     "relative path": (mutate(lambda s: put(first_device(s), path="net0")), "net0"),
     "vhost without its queues": (mutate(lambda s: put(first_device(s), vhost=VHOST)),
-                                 "'vhost' is missing"),
+                                 "vhost part is missing"),
     "ring too large": (mutate(lambda s: put(first_queue(s), num=65536)), "65536"),
 }
 
