@@ -24,8 +24,7 @@ void vds_cli_device_free(void *data)
     g_free(device);
 }
 
-/* ---- property sets
- * --------------------------------------------------------------------- */
+/* ---- property sets ----------------------------------------------------------------- */
 
 void vds_cli_backend_add(VdsCliParse *parse, const char *kind, VdsProps *props)
 {
@@ -88,8 +87,7 @@ bool vds_cli_apply_global(VdsCliParse *parse, const VdsCliRow *row, const char *
     return true;
 }
 
-/* ---- the machine
- * ------------------------------------------------------------------------ */
+/* ---- the machine ------------------------------------------------------------------- */
 
 static bool machine_type_is_known(const char *type)
 {
@@ -184,8 +182,7 @@ bool vds_cli_apply_uuid(VdsCliParse *parse, const VdsCliRow *row, const char *ar
     return true;
 }
 
-/* ---- the process
- * ------------------------------------------------------------------------- */
+/* ---- the process ------------------------------------------------------------------- */
 
 bool vds_cli_apply_pidfile(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
                            GError **error)

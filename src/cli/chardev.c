@@ -23,7 +23,7 @@ void vds_cli_chardev_free(void *data)
 
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsChardev, vds_cli_chardev_free)
 
-/* ---- keys ------------------------------------------------------------------------- */
+/* ---- keys -------------------------------------------------------------------------- */
 
 /* QEMU's keys.  Those of kinds and transports that are not here may only be given as
  * what they are without: a client must not believe in TLS that is not there. */
@@ -200,8 +200,7 @@ static bool kind_parse(VdsChardev *chardev, GError **error)
     return false;
 }
 
-/* ---- the list ------------------------------------------------------------------------
- */
+/* ---- the list ---------------------------------------------------------------------- */
 
 const VdsChardev *vds_cli_chardev_find(const VdsOptions *options, const char *id)
 {
@@ -256,8 +255,7 @@ const VdsChardev *vds_cli_chardev_add(VdsCliParse *parse, VdsProps *props, GErro
     return g_steal_pointer(&chardev);
 }
 
-/* ---- the short form
- * -------------------------------------------------------------------- */
+/* ---- the short form ---------------------------------------------------------------- */
 
 static VdsProps *short_plain(const char *rest, GError **error)
 {

@@ -44,7 +44,7 @@ VdsProps *vds_cli_props(const VdsCliRow *row, const char *argument, GError **err
 bool vds_cli_get_bool(const VdsProps *props, const char *key, bool *value,
                       GError **error);
 
-/* ---- chardev.c: what a character device may be ------------------------------------ */
+/* ---- chardev.c: what a character device may be ------------------------------------- */
 
 /* Takes the set (transfer full, also on error) as the chardev `props` describes; refuses
  * a second one of the same id.  (transfer none) (nullable) */
@@ -74,8 +74,7 @@ bool vds_cli_apply_qmp_pretty(VdsCliParse *parse, const VdsCliRow *row,
 bool vds_cli_apply_monitor(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
                            GError **error);
 
-/* ---- apply.c: everything else --------------------------------------------------------
- */
+/* ---- apply.c: everything else ------------------------------------------------------ */
 
 /* kind is a row's name; takes the set (transfer full). */
 void vds_cli_backend_add(VdsCliParse *parse, const char *kind, VdsProps *props);

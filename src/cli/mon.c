@@ -33,8 +33,7 @@ bool vds_cli_apply_chardev(VdsCliParse *parse, const VdsCliRow *row, const char 
     return chardev != NULL;
 }
 
-/* ---- the long form -------------------------------------------------------------------
- */
+/* ---- the long form ----------------------------------------------------------------- */
 
 static bool mode_parse(const VdsProps *props, VdsMonMode *mode, GError **error)
 {
@@ -106,8 +105,7 @@ bool vds_cli_apply_mon(VdsCliParse *parse, const VdsCliRow *row, const char *arg
     return mon_add(parse, g_steal_pointer(&mon), error);
 }
 
-/* ---- the short forms
- * ------------------------------------------------------------------- */
+/* ---- the short forms --------------------------------------------------------------- */
 
 /* "chardev:ID" uses a chardev that another option describes; any other address is one of
  * its own, with the id that QEMU gives it. */
@@ -153,9 +151,7 @@ bool vds_cli_apply_monitor(VdsCliParse *parse, const VdsCliRow *row, const char 
            mon_add_address(parse, argument, VDS_MON_READLINE, false, error);
 }
 
-/* ---- afterwards
- * --------------------------------------------------------------------------
- */
+/* ---- afterwards -------------------------------------------------------------------- */
 
 static bool chardev_is_taken(const VdsOptions *options, unsigned before,
                              const VdsChardev *chardev)

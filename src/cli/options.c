@@ -35,8 +35,7 @@ void vds_options_free(VdsOptions *options)
     }
 }
 
-/* ---- what handlers share
- * ------------------------------------------------------------------ */
+/* ---- what handlers share ----------------------------------------------------------- */
 
 char *vds_cli_origin(const char *option, const char *argument)
 {
@@ -107,8 +106,7 @@ VdsProps *vds_cli_props(const VdsCliRow *row, const char *argument, GError **err
     return g_steal_pointer(&props);
 }
 
-/* ---- the pass over argv
- * --------------------------------------------------------------------- */
+/* ---- the pass over argv ------------------------------------------------------------ */
 
 /* Puts the option in front and brings what other rooms said of a value into our domain.
  */

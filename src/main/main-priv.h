@@ -24,8 +24,7 @@ int vds_main_signals_open(void);
 /* The number of a signal that arrived, and who sent it; 0: none. */
 int vds_main_signals_read(int fd, pid_t *from);
 
-/* ---- pidfile.c -----------------------------------------------------------------------
- */
+/* ---- pidfile.c --------------------------------------------------------------------- */
 
 typedef struct VdsMainPidfile VdsMainPidfile;
 
@@ -36,8 +35,7 @@ VdsMainPidfile *vds_main_pidfile_new(const char *path, GError **error);
 void vds_main_pidfile_free(VdsMainPidfile *pidfile);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMainPidfile, vds_main_pidfile_free)
 
-/* ---- daemon.c ------------------------------------------------------------------------
- */
+/* ---- daemon.c ---------------------------------------------------------------------- */
 
 /* Leaves the terminal and goes on in a process of its own; before any thread exists.
  * Returns in that process only: the first one waits for vds_main_daemon_ready() and exits
@@ -47,8 +45,7 @@ bool vds_main_daemon_start(int *ready_fd, GError **error);
  * first process end.  False when nobody waits for that any more. */
 bool vds_main_daemon_ready(int *ready_fd);
 
-/* ---- server.c ------------------------------------------------------------------------
- */
+/* ---- server.c ---------------------------------------------------------------------- */
 
 /* Runs until told to end.  Everything it made is gone when it returns the exit status. */
 int vds_main_serve(const VdsOptions *options);

@@ -40,8 +40,7 @@ typedef struct {
     VdsMonitor *monitor;
 } VdsMainServer;
 
-/* ---- what the rooms call -------------------------------------------------------------
- */
+/* ---- what the rooms call ----------------------------------------------------------- */
 
 static void on_event(void *user, const VdsQapiEvent *event, const void *data)
 {
@@ -97,8 +96,7 @@ static VdsQmpError classify(const GError *error)
     return VDS_QMP_ERROR_GENERIC;
 }
 
-/* ---- start: each step reports its own fault
- * --------------------------------------------- */
+/* ---- start: each step reports its own fault ---------------------------------------- */
 
 static bool report_at(const char *origin, GError *error)
 {
@@ -296,8 +294,7 @@ static bool server_start(VdsMainServer *server)
            (server->ready_fd < 0 || vds_main_daemon_ready(&server->ready_fd));
 }
 
-/* ---- run and end
- * --------------------------------------------------------------------------- */
+/* ---- run and end ------------------------------------------------------------------- */
 
 static void server_run(VdsMainServer *server)
 {

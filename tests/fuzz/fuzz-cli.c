@@ -11,9 +11,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { MAX_BYTES = 4096, MAX_WORDS = 64 };
 
-/* ---- property sets
- * ---------------------------------------------------------------------
- */
+/* ---- property sets ----------------------------------------------------------------- */
 
 static char *props_print(const VdsProps *props)
 {
@@ -56,9 +54,7 @@ static void check_keyval(const char *text, const char *implied_key)
     }
 }
 
-/* ---- options
- * ------------------------------------------------------------------------------
- */
+/* ---- options ----------------------------------------------------------------------- */
 
 static void check_options(const VdsOptions *options)
 {

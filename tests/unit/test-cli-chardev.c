@@ -23,8 +23,7 @@ static VdsOptions *parse(const char *const *words, GError **error)
     return vds_options_parse(argc, argv, error);
 }
 
-/* ---- what a chardev becomes ---------------------------------------------------------
- */
+/* ---- what a chardev becomes -------------------------------------------------------- */
 
 #define NO_FD (-1)
 
@@ -135,8 +134,7 @@ static void test_chardevs(void **state)
     }
 }
 
-/* ---- what a monitor becomes
- * ------------------------------------------------------------ */
+/* ---- what a monitor becomes -------------------------------------------------------- */
 
 static const struct {
     const char *words[MAX_WORDS];
@@ -180,8 +178,7 @@ static void test_monitors(void **state)
     }
 }
 
-/* ---- what is refused
- * ------------------------------------------------------------------- */
+/* ---- what is refused --------------------------------------------------------------- */
 
 static const struct {
     const char *words[MAX_WORDS];

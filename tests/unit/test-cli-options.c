@@ -67,8 +67,7 @@ static void test_no_argv(void **state)
     assert_non_null(options);
 }
 
-/* ---- texts
- * ------------------------------------------------------------------------------ */
+/* ---- texts ------------------------------------------------------------------------- */
 
 #define OFFSET(field) offsetof(VdsOptions, field)
 
@@ -173,8 +172,7 @@ static void test_machine_props(void **state)
     assert_string_equal(vds_props_get_string(options->machine_props, "usb"), "on");
 }
 
-/* ---- property sets
- * ------------------------------------------------------------------------ */
+/* ---- property sets ----------------------------------------------------------------- */
 
 static void test_backends(void **state)
 {
@@ -238,8 +236,7 @@ static void test_devices_keep_their_order(void **state)
     assert_int_equal(vds_props_find(device->props, "max-bytes")->u.integer, 1024);
 }
 
-/* ---- without effect
- * ------------------------------------------------------------------------ */
+/* ---- without effect ---------------------------------------------------------------- */
 
 static void test_no_effect(void **state)
 {
@@ -281,8 +278,7 @@ static void test_no_effect(void **state)
     }
 }
 
-/* ---- refused
- * --------------------------------------------------------------------------------- */
+/* ---- refused ----------------------------------------------------------------------- */
 
 static const struct {
     const char *words[MAX_WORDS];
@@ -397,9 +393,7 @@ static void test_refused(void **state)
     }
 }
 
-/* ---- help
- * -------------------------------------------------------------------------------------
- */
+/* ---- help -------------------------------------------------------------------------- */
 
 static void test_help_names_every_option(void **state)
 {
