@@ -6,7 +6,6 @@
  */
 #include <stdalign.h>
 #include <stdarg.h>
-#include <stdio.h>
 #include <string.h>
 
 #include "vds/util.h"
@@ -117,19 +116,13 @@ char *vds_arena_strdup(VdsArena *arena, const char *text)
 
 char *vds_arena_printf(VdsArena *arena, const char *format, ...)
 {
+    g_autofree char *text = NULL;
     va_list args;
-    int len;
-    char *text;
 
     va_start(args, format);
-    len = vsnprintf(NULL, 0, format, args);
+    text = g_strdup_vprintf(format, args);
     va_end(args);
-    g_assert(len >= 0);
-    text = vds_arena_alloc(arena, (size_t)len + 1);
-    va_start(args, format);
-    vsnprintf(text, (size_t)len + 1, format, args);
-    va_end(args);
-    return text;
+    return vds_arena_strdup(arena, text);
 }
 
 void vds_arena_own(VdsArena *arena, GDestroyNotify free_func, void *object)
