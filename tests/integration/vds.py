@@ -154,20 +154,22 @@ class Client:
 
 
 class Daemon:
-    """The program with a QMP socket in a folder of its own; checks that it ends well."""
+    """The program with a QMP socket in a folder of its own, {dir} in its arguments; checks
+    that it ends well."""
 
     def __init__(self, *args, qmp=True, env=None, stdin=subprocess.DEVNULL, stdout=None,
-                 pass_fds=(), expect_exit=0):
+                 pass_fds=(), preexec_fn=None, expect_exit=0):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="vds-"))
         self.sock = self.dir / "qmp"
         self.expect_exit = expect_exit
         self.argv = [daemon_path()]
         if qmp:
             self.argv += ["-qmp", f"unix:{self.sock},server=on,wait=off"]
-        self.argv += [str(arg) for arg in args]
+        self.argv += [str(arg).replace("{dir}", str(self.dir)) for arg in args]
         self.stderr_file = open(self.dir / "stderr", "w+b")
         self.proc = subprocess.Popen(self.argv, stdin=stdin, stdout=stdout,
                                      stderr=self.stderr_file, pass_fds=pass_fds,
+                                     preexec_fn=preexec_fn,
                                      env={**os.environ, **(env or {})})
         self.clients = []
         if qmp:
