@@ -14,33 +14,49 @@ static const struct {
     {"virtio-mmio-bus", "virtio-bus"},
 };
 
-/* The machine's own.  The root PCI bus goes by either of QEMU's names. */
+/* The root PCI bus goes by the name and type of QEMU's machine of that name; where there
+ * is no such machine, by either name, the newest being the default. */
+typedef struct {
+    const char *name, *type;
+} Root;
+
 static const struct {
-    const char *node, *name, *type;
-} roots[] = {
-    {"mmio", "virtio-mmio-bus.0", "virtio-mmio-bus"},
-    {"pci", "pci.0", "PCIE"},
-    {"pci", "pcie.0", "PCIE"},
+    const char *machine; /* prefix of the type; the first row that fits */
+    Root roots[2];
+} families[] = {
+    {"pc-q35", {{"pcie.0", "PCIE"}}},
+    {"q35", {{"pcie.0", "PCIE"}}},
+    {"pc", {{"pci.0", "PCI"}}},
+    {"", {{"pci.0", "PCIE"}, {"pcie.0", "PCIE"}}},
 };
 
 void vds_bus_create_roots(VdsMachine *machine)
 {
     VdsNode *parent = machine->anonymous->parent;
+    VdsNode *mmio = vds_tree_add(machine->tree, parent, "mmio", "container");
+    VdsNode *pci = vds_tree_add(machine->tree, parent, "pci", "container");
+    size_t family = 0;
 
-    for (size_t i = 0; i < G_N_ELEMENTS(roots); i++) {
-        VdsNode *host = vds_tree_child(machine->tree, parent, roots[i].node);
-
-        if (!host) {
-            host = vds_tree_add(machine->tree, parent, roots[i].node, "container");
-        }
-        vds_bus_add(machine, host, roots[i].type, roots[i].name);
+    while (!g_str_has_prefix(machine->type, families[family].machine)) {
+        family++; /* the last fits all */
+    }
+    vds_bus_add(machine, mmio, "virtio-mmio-bus", "virtio-mmio-bus.0");
+    for (size_t i = 0; i < 2 && families[family].roots[i].name; i++) {
+        vds_bus_add(machine, pci, families[family].roots[i].type,
+                    families[family].roots[i].name);
     }
 }
 
 void vds_bus_remove_roots(VdsMachine *machine)
 {
-    for (size_t i = 0; i < G_N_ELEMENTS(roots); i++) {
-        vds_bus_remove(machine, vds_tree_named(machine->tree, roots[i].name)->object);
+    g_autoptr(GList) types = g_hash_table_get_keys(machine->buses);
+
+    for (GList *type = types; type; type = type->next) {
+        VdsBus *bus;
+
+        while ((bus = g_hash_table_lookup(machine->buses, type->data))) {
+            vds_bus_remove(machine, bus);
+        }
     }
 }
 

@@ -84,12 +84,18 @@ static char *on_human_line(void *user, const char *line)
 
 static VdsQmpError classify(const GError *error)
 {
-    static const VdsMachineError not_found[] = {VDS_MACHINE_ERROR_NO_DEVICE,
-                                                VDS_MACHINE_ERROR_NO_OBJECT,
-                                                VDS_MACHINE_ERROR_NO_CLASS};
+    const struct {
+        GQuark domain;
+        int code;
+    } not_found[] = {
+        {VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_DEVICE},
+        {VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_OBJECT},
+        {VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_CLASS},
+        {VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_NO_OBJECT},
+    };
 
     for (size_t i = 0; i < G_N_ELEMENTS(not_found); i++) {
-        if (g_error_matches(error, VDS_MACHINE_ERROR, (int)not_found[i])) {
+        if (g_error_matches(error, not_found[i].domain, not_found[i].code)) {
             return VDS_QMP_ERROR_DEVICE_NOT_FOUND;
         }
     }
