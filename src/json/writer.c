@@ -24,7 +24,7 @@ static inline uint8_t *writer_room(const VdsJsonWriter *writer, size_t n)
     return out->cap - out->end >= n ? out->data + out->end : vds_buf_reserve(out, n);
 }
 
-static void write_raw(VdsJsonWriter *writer, const char *text, size_t len)
+static inline void write_raw(VdsJsonWriter *writer, const char *text, size_t len)
 {
     memcpy(writer_room(writer, len), text, len);
     vds_buf_commit(writer->out, len);
@@ -61,7 +61,7 @@ static inline void write_separator(VdsJsonWriter *writer)
     }
 }
 
-static void write_scalar(VdsJsonWriter *writer, const char *text, size_t len)
+static inline void write_scalar(VdsJsonWriter *writer, const char *text, size_t len)
 {
     write_separator(writer);
     write_raw(writer, text, len);
@@ -116,49 +116,86 @@ void vds_json_write_newline(VdsJsonWriter *writer)
 /* ---- strings -------------------------------------------------------------------------
  */
 
-/* Any byte of the sixteen that needs an escape? */
-static bool block_has_special(const uint8_t *bytes)
-{
-    typedef uint8_t Block __attribute__((vector_size(16)));
-    Block block;
-    uint64_t hits[2];
+typedef int8_t Block __attribute__((vector_size(16)));
 
-    memcpy(&block, bytes, sizeof(block));
-    block = (Block)((block - 0x20 >= 0x7f - 0x20) | (block == '"') | (block == '\\'));
-    memcpy(hits, &block, sizeof(hits));
-    return (hits[0] | hits[1]) != 0;
+/* Not zero in the lanes of bytes that need an escape; those beyond ASCII are negative. */
+static inline Block block_special(Block block)
+{
+    return (block < 0x20) | (block == '"') | (block == '\\') | (block == 0x7f);
 }
 
-static bool word_has_special(const uint8_t *bytes)
+static inline bool block_is_zero(Block block)
 {
-    uint64_t word = vds_json_load8(bytes);
+    uint64_t words[2];
 
-    return (vds_json_lanes_below(word, 0x20) | vds_json_lanes_equal(word, '"') |
-            vds_json_lanes_equal(word, '\\') | vds_json_lanes_equal(word, 0x7f) |
-            vds_json_lanes_high(word)) != 0;
+    memcpy(words, &block, sizeof(words));
+    return (words[0] | words[1]) == 0;
 }
 
-static bool is_plain(uint8_t byte)
+static inline bool is_plain(uint8_t byte)
 {
     return (uint8_t)(byte - 0x20) < 0x7f - 0x20 && byte != '"' && byte != '\\';
 }
 
-/* How many bytes may be copied as they are.  The last block of several overlaps the one
- * before. */
+/* Copies len >= 16 bytes; the last block overlaps the one before. */
+static bool copy_blocks(uint8_t *out, const uint8_t *text, size_t len)
+{
+    Block special = {0}, block;
+
+    for (size_t at = 0; at < len; at += sizeof(block)) {
+        at = MIN(at, len - sizeof(block));
+        memcpy(&block, text + at, sizeof(block));
+        memcpy(out + at, &block, sizeof(block));
+        special |= block_special(block);
+    }
+    return block_is_zero(special);
+}
+
+/* Copies a text and says whether it could be: false if something in it needs an escape.
+ * Most are names and short, so their first and last bytes are taken as words that
+ * overlap. */
+static bool copy_plain(uint8_t *out, const uint8_t *text, size_t len)
+{
+    Block block;
+
+    if (len >= sizeof(block)) {
+        return copy_blocks(out, text, len);
+    }
+    if (len >= 8) {
+        uint64_t words[2];
+
+        memcpy(&words[0], text, 8);
+        memcpy(&words[1], text + len - 8, 8);
+        memcpy(out, &words[0], 8);
+        memcpy(out + len - 8, &words[1], 8);
+        memcpy(&block, words, sizeof(block));
+        return block_is_zero(block_special(block));
+    }
+    if (len >= 4) {
+        uint32_t words[4];
+
+        memcpy(&words[0], text, 4);
+        memcpy(&words[1], text + len - 4, 4);
+        memcpy(out, &words[0], 4);
+        memcpy(out + len - 4, &words[1], 4);
+        words[2] = words[3] = words[0];
+        memcpy(&block, words, sizeof(block));
+        return block_is_zero(block_special(block));
+    }
+    for (size_t at = 0; at < len; at++) {
+        if (!is_plain(text[at])) {
+            return false;
+        }
+        out[at] = text[at];
+    }
+    return true;
+}
+
+/* How many bytes may be copied as they are. */
 static size_t plain_run(const uint8_t *text, size_t len)
 {
     size_t at = 0;
 
-    while (len - at > 16 && !block_has_special(text + at)) {
-        at += 16;
-    }
-    if (len >= 16 && len - at <= 16 && !block_has_special(text + len - 16)) {
-        return len;
-    }
-    if (len < 16 && len >= 8 && !word_has_special(text) &&
-        !word_has_special(text + len - 8)) {
-        return len;
-    }
     while (at < len && is_plain(text[at])) {
         at++;
     }
@@ -206,32 +243,43 @@ static size_t write_escaped(VdsJsonWriter *writer, const uint8_t *text, size_t l
     return span;
 }
 
-static void write_quoted(VdsJsonWriter *writer, const uint8_t *text, size_t len)
+static void write_escaping(VdsJsonWriter *writer, const uint8_t *text, size_t len)
 {
-    size_t run = plain_run(text, len);
-    uint8_t *out = writer_room(writer, run + 2);
+    for (size_t at = 0; at < len;) {
+        size_t run = plain_run(text + at, len - at);
+
+        write_raw(writer, (const char *)text + at, run);
+        at += run;
+        if (at < len) {
+            at += write_escaped(writer, text + at, len - at);
+        }
+    }
+}
+
+/* The text in quotes, and `tail_len` bytes behind it. */
+static inline void write_quoted(VdsJsonWriter *writer, const char *text, size_t len,
+                                const char *tail, size_t tail_len)
+{
+    uint8_t *out = writer_room(writer, len + 2 + tail_len);
 
     out[0] = '"';
-    memcpy(out + 1, text, run);
-    out[1 + run] = '"'; /* it will stay where nothing needs escaping */
-    vds_buf_commit(writer->out, run + 2);
-    if (run == len) {
-        return;
+    if (copy_plain(out + 1, (const uint8_t *)text, len)) {
+        vds_buf_commit(writer->out, len + 1);
+        out += len + 1;
+    } else {
+        vds_buf_commit(writer->out, 1);
+        write_escaping(writer, (const uint8_t *)text, len);
+        out = writer_room(writer, 1 + tail_len);
     }
-    writer->out->end--;
-    while (run < len) {
-        size_t at = run + write_escaped(writer, text + run, len - run);
-
-        run = at + plain_run(text + at, len - at);
-        vds_buf_append(writer->out, text + at, run - at);
-    }
-    write_raw(writer, "\"", 1);
+    out[0] = '"';
+    memcpy(out + 1, tail, tail_len);
+    vds_buf_commit(writer->out, 1 + tail_len);
 }
 
 void vds_json_write_string_len(VdsJsonWriter *writer, const char *text, size_t len)
 {
     write_separator(writer);
-    write_quoted(writer, (const uint8_t *)text, len);
+    write_quoted(writer, text, len, "", 0);
 }
 
 void vds_json_write_string(VdsJsonWriter *writer, const char *text)
@@ -241,13 +289,8 @@ void vds_json_write_string(VdsJsonWriter *writer, const char *text)
 
 static void write_key_len(VdsJsonWriter *writer, const char *key, size_t len)
 {
-    uint8_t *out;
-
-    vds_json_write_string_len(writer, key, len);
-    out = writer_room(writer, 2);
-    out[0] = ':';
-    out[1] = ' ';
-    vds_buf_commit(writer->out, 2);
+    write_separator(writer);
+    write_quoted(writer, key, len, ": ", 2);
     writer->keyed = true;
 }
 
