@@ -271,7 +271,7 @@ const char *vds_property_set_get_text(const VdsPropertySet *set,
 bool vds_property_set_has(const VdsPropertySet *set, const char *name); /* was given */
 /* The feature bits of all boolean feature rows that are on. */
 VdsFeatures vds_property_set_features(const VdsPropertySet *set);
-/* As qom-get shows it; the caller clears. */
+/* As qom-get shows it: everything but the name; the caller clears. */
 void vds_property_set_show(const VdsPropertySet *set, const VdsProperty *property,
                            VdsProp *value);
 

@@ -208,6 +208,5 @@ void vds_property_set_show(const VdsPropertySet *set, const VdsProperty *propert
     const VdsPropertyValue *given = set_find(set, property);
     VdsPropertyValue fallback = {property->fallback, (char *)property->fallback_text};
 
-    *value = (VdsProp){.name = g_strdup(property->name)};
     property->type->show(property, given ? given : &fallback, value);
 }
