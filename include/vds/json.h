@@ -151,4 +151,4 @@ void vds_json_write_newline(VdsJsonWriter *writer); /* CR LF after a message */
 /* Sets `props` from an object, nested values flattened with dotted names.  False, with a
  * part of it set, if it is more than a property set can be: nested deeper than 16, a name
  * longer than 1,024 bytes, or more than 1,024 values. */
-bool vds_json_to_props(VdsJsonValue object, VdsProps *props);
+bool vds_json_to_props(VdsJsonValue object, VdsProps *props) G_GNUC_WARN_UNUSED_RESULT;

@@ -214,7 +214,13 @@ bool qmp_device_add(VdsCmds *ctx, VdsArena *arena, VdsJsonValue arguments, GErro
         if (!check_device_arguments(arguments, error)) {
             return false;
         }
-        vds_json_to_props(arguments, props);
+        if (!vds_json_to_props(arguments, props)) {
+            g_set_error_literal(
+                error, VDS_QAPI_ERROR, VDS_QAPI_ERROR_VALUE,
+                "device_add: expected at most 1,024 properties, nested at "
+                "most 16 deep");
+            return false;
+        }
     }
     return vds_machine_device_add(ctx->machine, props, error);
 }

@@ -174,8 +174,22 @@ def test_arguments_must_be_an_object():
                     "desc": "QMP input member 'arguments' must be an object"}})
 
 
+def test_a_device_with_too_many_properties_is_refused():
+    with Daemon() as daemon:
+        many = {f"p{i}": 1 for i in range(2000)}
+        deep = 1
+        for _ in range(40):
+            deep = {"x": deep}
+        for arguments in (many, {"deep": deep}, {"empty": []}, {"bus": {}}):
+            reply = daemon.client().ask({"execute": "device_add", "arguments": {
+                "driver": "virtio-rng-pci", **arguments}})
+            equal(reply["error"]["class"], "GenericError")
+        equal(daemon.client().command("x-query-virtio"), [])
+
+
 if __name__ == "__main__":
     run(test_listed_is_answered_and_answered_is_listed,
         test_every_reply_fits_its_schema_and_every_member_is_seen,
         test_wrong_arguments_are_refused_and_change_nothing,
-        test_arguments_must_be_an_object)
+        test_arguments_must_be_an_object,
+        test_a_device_with_too_many_properties_is_refused)
