@@ -11,7 +11,8 @@
 
 typedef struct {
     VdsEventSink sink;
-    unsigned calls; /* handlers that ran */
+    unsigned calls;    /* handlers that ran */
+    uint32_t max_blob; /* of query-blob; 0: 4 MiB */
 } Sample;
 
 /* ---- types ------------------------------------------------------------------------ */
@@ -143,6 +144,7 @@ static bool sample_do_nothing(const VdsQapiCall *call, void **result, GError **e
 
 static bool sample_do_blob(const VdsQapiCall *call, void **result, GError **error)
 {
+    const uint32_t max = ((Sample *)call->ctx)->max_blob;
     SampleCountArgs args = {0};
     const char **text = vds_arena_alloc(call->arena, sizeof(*text));
     char *blob;
@@ -150,7 +152,7 @@ static bool sample_do_blob(const VdsQapiCall *call, void **result, GError **erro
     if (!sample_parse(call, &sample_count_args, &args, error)) {
         return false;
     }
-    args.count = MIN(args.count, 4 << 20);
+    args.count = MIN(args.count, max ? max : 4 << 20);
     blob = vds_arena_alloc(call->arena, args.count + 1);
     memset(blob, 'x', args.count);
     *text = blob;
