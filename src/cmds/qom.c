@@ -170,14 +170,16 @@ QapiObjectPropertyInfoList *qmp_device_list_properties(VdsCmds *ctx, VdsArena *a
     return found ? reply : NULL;
 }
 
-/* A type we do not have has no properties: clients probe for types this way. */
 QapiObjectPropertyInfoList *qmp_qom_list_properties(VdsCmds *ctx, VdsArena *arena,
                                                     const char *type_name, GError **error)
 {
-    QapiObjectPropertyInfoList *reply =
-        qmp_device_list_properties(ctx, arena, type_name, NULL);
+    QapiObjectPropertyInfoList *reply = vds_arena_alloc(arena, sizeof(*reply));
+    Collector list = collector_new(arena, sizeof(QapiObjectPropertyInfo));
+    bool found = vds_machine_qom_list_properties(ctx->machine, type_name,
+                                                 add_type_property, &list, error);
 
-    return reply ? reply : vds_arena_alloc(arena, sizeof(*reply));
+    reply->items = collector_finish(&list, &reply->n);
+    return found ? reply : NULL;
 }
 
 /* ---- hot plug
