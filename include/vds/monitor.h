@@ -34,7 +34,7 @@ typedef struct {
     VdsMonitorTransport transport;
     const char *path;
     const char *host, *port;
-    int fd;
+    int fd;      /* the monitor's once vds_monitor_add() has succeeded */
     bool server; /* false: connect */
     bool wait;   /* server: vds_monitor_is_waiting() until its first client is there */
     bool pretty; /* QMP */

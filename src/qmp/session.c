@@ -158,6 +158,15 @@ static void answer(VdsQmpSession *session, VdsJsonValue message)
     vds_arena_reset(session->arena);
 }
 
+/* The parser keeps a message until it is fed again, and the client may be idle until
+ * then: a large message is not to stay that long. */
+static void drop_message(VdsQmpSession *session)
+{
+    size_t used;
+
+    vds_json_parser_feed(session->parser, "", 0, &used, NULL);
+}
+
 size_t vds_qmp_session_feed(VdsQmpSession *session, const void *bytes, size_t len,
                             unsigned max_requests, size_t out_limit)
 {
@@ -174,6 +183,7 @@ size_t vds_qmp_session_feed(VdsQmpSession *session, const void *bytes, size_t le
         taken += used;
         if (fed == VDS_JSON_MESSAGE) {
             answer(session, vds_json_parser_message(session->parser));
+            drop_message(session);
             max_requests--;
         } else if (fed == VDS_JSON_BAD) {
             vds_qmp_write_error(&session->sink, session->server, error, VDS_JSON_NONE);
