@@ -16,9 +16,11 @@
 
 #include "record-priv.h"
 
-/* Far beyond any real recording: the rings and tables of 1,024 queues are 50 MiB. */
+/* Far beyond any real recording: the rings and tables of 1,024 queues are 50 MiB.  A
+ * region costs a mapping, of which a process has some 65,000. */
 static const uint64_t max_file_bytes = 32 << 20;
 static const uint64_t max_pages_bytes = UINT64_C(256) << 20;
+static const size_t max_regions = 8192;
 static const VdsJsonLimits file_limits = {
     .max_bytes = 32 << 20, .max_tokens = 4 << 20, .max_depth = 16};
 
@@ -127,11 +129,6 @@ static bool copy_region(const char *recording, const QapiSnapshotRegion *region,
                region->offset, size);
         return false;
     }
-    if (region->len > max_pages_bytes - vds_buf_len(pages)) {
-        refuse(error, "%s: regions hold more than %" PRIu64 " bytes", recording,
-               max_pages_bytes);
-        return false;
-    }
     *to = (VdsGuestRegion){
         .gpa = region->gpa, .len = region->len, .fd = -1, .offset = vds_buf_len(pages)};
     if (!read_all(fd, region->file, region->offset, region->len, pages, error)) {
@@ -191,6 +188,33 @@ static VdsGuestMap *load_memory(const char *recording, const QapiSnapshotMemory 
                        memory->id);
     }
     return map;
+}
+
+/* Over all memories together, before a byte is read. */
+static bool check_extent(const char *recording, const QapiVirtioSnapshot *snapshot,
+                         GError **error)
+{
+    uint64_t left = max_pages_bytes;
+    size_t n = 0;
+
+    for (size_t i = 0; i < snapshot->memories.n; i++) {
+        const QapiSnapshotRegionList *regions = &snapshot->memories.items[i].regions;
+
+        n += regions->n;
+        if (n > max_regions) {
+            refuse(error, "%s: more than %zu regions", recording, max_regions);
+            return false;
+        }
+        for (size_t k = 0; k < regions->n; k++) {
+            if (regions->items[k].len > left) {
+                refuse(error, "%s: regions hold more than %" PRIu64 " bytes", recording,
+                       max_pages_bytes);
+                return false;
+            }
+            left -= regions->items[k].len;
+        }
+    }
+    return true;
 }
 
 static void unref_map(void *map)
@@ -400,7 +424,9 @@ bool vds_record_load(const char *recording, VdsRecordDeviceFunc func, void *user
     if (!snapshot) {
         return false;
     }
-    maps = load_memories(recording, snapshot, error);
+    maps = check_extent(recording, snapshot, error)
+               ? load_memories(recording, snapshot, error)
+               : NULL;
     if (!maps) {
         return false;
     }

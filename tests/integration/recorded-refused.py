@@ -60,6 +60,13 @@ REFUSED = {
         s["memories"][0]["regions"][0])), "overlap"),
     "region too long": (mutate(lambda s: put(s["memories"][0]["regions"][0], len=1 << 20)),
                         "is too short"),
+    "regions too many": (mutate(lambda s: put(s["memories"][0], regions=[
+        {"gpa": i * 4096, "len": 1, "file": PAGES, "offset": 0} for i in range(8193)])),
+                         "more than 8192 regions"),
+    "regions too large together": (mutate(lambda s: s["memories"].extend(
+        {"id": f"m{i}", "regions": [{"gpa": 0, "len": 200 << 20, "file": "sparse.bin",
+                                     "offset": 0}]} for i in range(2))),
+                                   "more than 268435456 bytes"),
     "region wraps": (mutate(lambda s: put(s["memories"][0]["regions"][0],
                                           offset=(1 << 64) - 1)), "is too short"),
     "file elsewhere": (mutate(lambda s: put(s["memories"][0]["regions"][0],
@@ -88,6 +95,8 @@ def refusal(name, text):
         (pathlib.Path(folder) / "outside.bin").write_bytes(b"x" * 4096)
         (inner / "link.bin").symlink_to("../outside.bin")
         os.mkfifo(inner / "fifo")
+        (inner / "sparse.bin").touch()
+        os.truncate(inner / "sparse.bin", 200 << 20)
         (inner / PAGES).write_bytes((RINGS / PAGES).read_bytes())
         (inner / "bad.vds").write_text(text)
         with Daemon("-device", f"virtio-replay,id=first,file={RINGS / 'split.vds'}") as daemon:
