@@ -173,7 +173,19 @@ static bool id_is_free(const VdsMachine *machine, const char *id, GError **error
     return true;
 }
 
-/* Without id: numbered over all such devices, failed ones included, as QEMU does. */
+/* Numbered over all devices without id, failed ones included, as QEMU does; a recording
+ * may have brought a path with such a number. */
+static char *anonymous_name(VdsMachine *machine)
+{
+    for (;;) {
+        g_autofree char *name = g_strdup_printf("device[%u]", machine->n_anonymous++);
+
+        if (!vds_tree_child(machine->tree, machine->anonymous, name)) {
+            return g_steal_pointer(&name);
+        }
+    }
+}
+
 static VdsNode *add_node(VdsMachine *machine, VdsDevice *device, const char *id)
 {
     g_autofree char *name = NULL;
@@ -182,7 +194,7 @@ static VdsNode *add_node(VdsMachine *machine, VdsDevice *device, const char *id)
     if (id) {
         node = vds_tree_add(machine->tree, machine->peripheral, id, device->type->name);
     } else {
-        name = g_strdup_printf("device[%u]", machine->n_anonymous++);
+        name = anonymous_name(machine);
         node = vds_tree_add(machine->tree, machine->anonymous, name, device->type->name);
     }
     node->ops = &vds_qom_device_ops;

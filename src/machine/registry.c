@@ -96,9 +96,12 @@ bool vds_registry_put(const VdsDeviceHost *host, const char *path,
     for (char **part = parts + 1; *part; part++) {
         VdsNode *child = vds_tree_child(machine->tree, node, *part);
 
-        node = child ? child
-                     : vds_tree_add(machine->tree, node, *part,
-                                    part[1] ? "container" : "virtio-device");
+        if (!child) {
+            child = vds_tree_add(machine->tree, node, *part,
+                                 part[1] ? "container" : "virtio-device");
+            child->goes_empty = part[1] != NULL;
+        }
+        node = child;
     }
     vds_registry_add(machine, host->device, node, g_steal_pointer(&owned));
     return true;
@@ -106,11 +109,7 @@ bool vds_registry_put(const VdsDeviceHost *host, const char *path,
 
 void vds_registry_prune(VdsMachine *machine, VdsNode *node)
 {
-    const VdsNode *root = vds_tree_root(machine->tree);
-
-    /* What the machine itself made lies one or two steps below the root. */
-    while (node->parent && node->parent != root && node->parent->parent != root &&
-           !node->ops && !node->first) {
+    while (node->goes_empty && !node->first) {
         VdsNode *parent = node->parent;
 
         vds_tree_remove(machine->tree, node);

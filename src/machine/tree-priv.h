@@ -22,6 +22,7 @@ struct VdsNode {
     VdsNode *next, *prev;
     VdsNode *same_next, *same_prev; /* nodes of this name, anywhere in the tree */
     unsigned same_count;            /* kept in the first of these */
+    bool goes_empty;                /* a mere step of a path: goes with its last child */
     const char *type;               /* outlives the node */
     const VdsNodeOps *ops;          /* (nullable) */
     void *object;                   /* for ops; not owned */

@@ -211,6 +211,49 @@ static void test_put_and_its_end(void **state)
     assert_true(toy_add(machine, "driver=toy,id=s", NULL)); /* its container went, too */
 }
 
+static void count_child(const char *name, const char *type, void *user)
+{
+    ++*(unsigned *)user;
+}
+
+/* Every step of the path was made for the recording and goes with it, so that loading
+ * under ever new prefixes leaves nothing. */
+static void test_no_step_of_a_path_stays(void **state)
+{
+    g_autoptr(VdsMachine) machine = vds_machine_new("toy", toy_classes);
+    unsigned before = 0, after = 0;
+
+    assert_true(vds_machine_qom_list(machine, "/", count_child, &before, NULL));
+    assert_true(
+        toy_add(machine, "driver=toy-replay,id=a,paths=/p/machine/x /p/machine/y", NULL));
+    assert_true(toy_add(machine, "driver=toy-replay,id=b,paths=/p/z", NULL));
+    assert_true(vds_machine_device_del(machine, "a", NULL));
+    assert_devices(machine, "/p/z");
+    assert_false(vds_machine_qom_list(machine, "/p/machine", count_child, &after, NULL));
+    assert_true(vds_machine_device_del(machine, "b", NULL));
+    assert_true(vds_machine_qom_list(machine, "/", count_child, &after, NULL));
+    assert_int_equal(after, before);
+    assert_true(vds_machine_qom_list(machine, "/machine/peripheral-anon", count_child,
+                                     &after, NULL));
+}
+
+static void test_a_recorded_number_is_skipped(void **state)
+{
+    g_autoptr(VdsMachine) machine = vds_machine_new("toy", toy_classes);
+
+    assert_true(toy_add(machine,
+                        "driver=toy-replay,id=r,paths="
+                        "/machine/peripheral-anon/device[0]/virtio-backend "
+                        "/machine/peripheral-anon/device[2]",
+                        NULL));
+    assert_true(toy_add(machine, "driver=toy", NULL));
+    assert_true(toy_add(machine, "driver=toy", NULL));
+    assert_devices(machine, "/machine/peripheral-anon/device[3]/virtio-backend "
+                            "/machine/peripheral-anon/device[1]/virtio-backend "
+                            "/machine/peripheral-anon/device[2] "
+                            "/machine/peripheral-anon/device[0]/virtio-backend");
+}
+
 static void test_put_refusals(void **state)
 {
     static const char *const paths[] = {
@@ -271,6 +314,8 @@ int main(void)
         cmocka_unit_test(test_deletion_tells_bottom_up),
         cmocka_unit_test(test_device_del_refusals),
         cmocka_unit_test(test_put_and_its_end),
+        cmocka_unit_test(test_no_step_of_a_path_stays),
+        cmocka_unit_test(test_a_recorded_number_is_skipped),
         cmocka_unit_test(test_put_refusals),
         cmocka_unit_test(test_free_with_everything_in_place),
     };
