@@ -1,9 +1,10 @@
 /*
- * guestmem: guest-physical memory as an immutable, reference-counted map of regions.
+ * guestmem: guest-physical memory as an immutable, reference-counted map of regions, and
+ * the RAM that a built-in guest lives in.
  *
- * Translation, bounds, and reads that survive a region cut short by its owner (SIGBUS).
- * Knows nothing of rings.  Everything read is copied into a local once; no pointer into
- * guest memory leaves this room.
+ * Translation, bounds, and accesses that survive a region cut short by its owner
+ * (SIGBUS).  Knows nothing of rings.  Everything read is copied into a local once; no
+ * pointer into guest memory leaves this room (a VdsGuestArea's is its own).
  */
 #pragma once
 
@@ -12,12 +13,15 @@
 #define VDS_GUESTMEM_ERROR (vds_guestmem_error_quark())
 GQuark vds_guestmem_error_quark(void);
 typedef enum {
-    VDS_GUESTMEM_ERROR_OVERLAP,  /* two regions share an address */
-    VDS_GUESTMEM_ERROR_OVERFLOW, /* gpa + len or offset + len wraps, or len is 0 */
-    VDS_GUESTMEM_ERROR_SHORT,    /* the file ends before offset + len */
-    VDS_GUESTMEM_ERROR_MAP,      /* mmap failed, with the system's word */
-    VDS_GUESTMEM_ERROR_UNMAPPED, /* an access outside every region */
-    VDS_GUESTMEM_ERROR_VANISHED, /* the owner cut the region short (SIGBUS) */
+    VDS_GUESTMEM_ERROR_OVERLAP,   /* two regions share an address */
+    VDS_GUESTMEM_ERROR_OVERFLOW,  /* gpa + len or offset + len wraps, or len is 0 */
+    VDS_GUESTMEM_ERROR_SHORT,     /* the file ends before offset + len */
+    VDS_GUESTMEM_ERROR_MAP,       /* mmap failed, with the system's word */
+    VDS_GUESTMEM_ERROR_UNMAPPED,  /* an access outside every region */
+    VDS_GUESTMEM_ERROR_VANISHED,  /* the owner cut the region short (SIGBUS) */
+    VDS_GUESTMEM_ERROR_READ_ONLY, /* a store into a map that is for looking only */
+    VDS_GUESTMEM_ERROR_RAM,       /* RAM could not be made: size, path or seals */
+    VDS_GUESTMEM_ERROR_FULL,      /* no run of free pages is long enough */
 } VdsGuestmemError;
 
 /* `uva` is the front-end's own address of the region's start (vhost-user); 0 elsewhere.
@@ -34,13 +38,17 @@ typedef struct VdsGuestMap VdsGuestMap;
 
 /* Maps the regions read-only and shared.  Any order; they may touch but not overlap. */
 VdsGuestMap *vds_guest_map_new(const VdsGuestRegion *regions, size_t n, GError **error);
-/* The same over caller-owned bytes (tests, fuzzers): hva[i] backs regions[i]. */
+/* The same for writing too: a device's and a driver's view. */
+VdsGuestMap *vds_guest_map_new_writable(const VdsGuestRegion *regions, size_t n,
+                                        GError **error);
+/* Writable, over caller-owned bytes (tests, fuzzers): hva[i] backs regions[i]. */
 VdsGuestMap *vds_guest_map_new_from_memory(const VdsGuestRegion *regions, size_t n,
                                            void *const *hva, GError **error);
 VdsGuestMap *vds_guest_map_ref(VdsGuestMap *map); /* atomic count; NULL gives NULL */
 void vds_guest_map_unref(VdsGuestMap *map);       /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsGuestMap, vds_guest_map_unref)
 
+bool vds_guest_map_is_writable(const VdsGuestMap *map);
 size_t vds_guest_map_count(const VdsGuestMap *map);
 /* By gpa; fd is -1, the map keeps no number.  (nullable) */
 const VdsGuestRegion *vds_guest_map_nth(const VdsGuestMap *map, size_t n);
@@ -60,3 +68,125 @@ bool vds_guest_map_read_u16(const VdsGuestMap *map, uint64_t gpa, uint16_t *to, 
                             GError **error);
 bool vds_guest_map_read_u64(const VdsGuestMap *map, uint64_t gpa, uint64_t *to, size_t n,
                             GError **error);
+
+/* Copies `len` bytes into guest memory, split at region borders; an aligned word is one
+ * relaxed atomic store.  UNMAPPED or READ_ONLY before the first byte; VANISHED: some may
+ * have been written. */
+bool vds_guest_map_write(const VdsGuestMap *map, uint64_t gpa, const void *from,
+                         size_t len, GError **error);
+/* Makes [gpa, gpa + len) zeroes and gives whole pages back to the system (balloons, freed
+ * RAM).  UNMAPPED, READ_ONLY, VANISHED. */
+bool vds_guest_map_discard(const VdsGuestMap *map, uint64_t gpa, uint64_t len,
+                           GError **error);
+
+/* ---- VdsGuestArea: a range looked up once ------------------------------------------ */
+
+/* For words that are loaded and stored for every request.  Plain; valid while the map is
+ * referenced.  Offsets are the caller's to keep inside `len`, and multiples of the
+ * word's size.  Values are in host order, memory in little-endian.
+ *
+ * With `direct` an access is one atomic instruction; without (the range crosses regions,
+ * is not aligned in the host, or its owner can take it away) the ordering is the same
+ * and the word may be torn. */
+typedef struct {
+    const VdsGuestMap *map; /* borrowed */
+    uint64_t gpa, len;
+    uint8_t *direct; /* (nullable) this room's own: see above */
+} VdsGuestArea;
+
+/* `align`: what the host address must be a multiple of for `direct`.  UNMAPPED,
+ * READ_ONLY. */
+bool vds_guest_area_init(VdsGuestArea *area, const VdsGuestMap *map, uint64_t gpa,
+                         uint64_t len, unsigned align, GError **error);
+
+/* The ways around: VANISHED.  Every load is an acquire, every store a release. */
+bool vds_guest_area_load(const VdsGuestArea *area, uint64_t offset, void *to, size_t len,
+                         GError **error);
+bool vds_guest_area_store(const VdsGuestArea *area, uint64_t offset, const void *from,
+                          size_t len, GError **error);
+
+#define VDS_GUEST_AREA_LOAD(bits, suffix, order)                                         \
+    static inline bool vds_guest_area_load_u##bits##suffix(                              \
+        const VdsGuestArea *area, uint64_t offset, uint##bits##_t *value,                \
+        GError **error)                                                                  \
+    {                                                                                    \
+        uint##bits##_t word = 0;                                                         \
+                                                                                         \
+        if (G_LIKELY(area->direct)) {                                                    \
+            word = __atomic_load_n(                                                      \
+                (const uint##bits##_t *)(const void *)(area->direct + offset), order);   \
+        } else if (!vds_guest_area_load(area, offset, &word, sizeof(word), error)) {     \
+            return false;                                                                \
+        }                                                                                \
+        *value = GUINT##bits##_FROM_LE(word);                                            \
+        return true;                                                                     \
+    }
+
+#define VDS_GUEST_AREA_STORE(bits, suffix, order)                                        \
+    static inline bool vds_guest_area_store_u##bits##suffix(                             \
+        const VdsGuestArea *area, uint64_t offset, uint##bits##_t value, GError **error) \
+    {                                                                                    \
+        const uint##bits##_t word = GUINT##bits##_TO_LE(value);                          \
+                                                                                         \
+        if (G_LIKELY(area->direct)) {                                                    \
+            __atomic_store_n((uint##bits##_t *)(void *)(area->direct + offset), word,    \
+                             order);                                                     \
+            return true;                                                                 \
+        }                                                                                \
+        return vds_guest_area_store(area, offset, &word, sizeof(word), error);           \
+    }
+
+/* bool vds_guest_area_load_u16(area, offset, uint16_t *value, error), and so on:
+ * VANISHED, value untouched.  _acquire: what the other side stored before the word is
+ * seen by every later load; _release: who acquires the word sees everything stored
+ * before. */
+VDS_GUEST_AREA_LOAD(16, , __ATOMIC_RELAXED)
+VDS_GUEST_AREA_LOAD(16, _acquire, __ATOMIC_ACQUIRE)
+VDS_GUEST_AREA_LOAD(32, , __ATOMIC_RELAXED)
+VDS_GUEST_AREA_LOAD(64, , __ATOMIC_RELAXED)
+VDS_GUEST_AREA_LOAD(64, _acquire, __ATOMIC_ACQUIRE)
+VDS_GUEST_AREA_STORE(16, , __ATOMIC_RELAXED)
+VDS_GUEST_AREA_STORE(16, _release, __ATOMIC_RELEASE)
+VDS_GUEST_AREA_STORE(32, , __ATOMIC_RELAXED)
+VDS_GUEST_AREA_STORE(64, , __ATOMIC_RELAXED)
+VDS_GUEST_AREA_STORE(64, _release, __ATOMIC_RELEASE)
+
+/* ---- VdsGuestRam: memory of our own, for others to map -------------------------------
+ */
+
+/* Guest-physical addresses 0 to size; the file's offset is the address.  Pages that
+ * nobody touched cost nothing. */
+typedef enum {
+    VDS_GUEST_RAM_MEMFD,   /* a memfd */
+    VDS_GUEST_RAM_FILE,    /* `path`: a file, made when it is not there, or a directory */
+    VDS_GUEST_RAM_PRIVATE, /* anonymous: nobody else can map it */
+} VdsGuestRamKind;
+
+typedef struct {
+    VdsGuestRamKind kind;
+    uint64_t size;      /* bytes; rounded up to whole pages */
+    const char *path;   /* FILE */
+    const char *name;   /* (nullable) MEMFD: as /proc shows it */
+    bool seal;          /* MEMFD: F_SEAL_SHRINK and F_SEAL_GROW */
+    bool copy_on_write; /* FILE, MEMFD: share=off, what we write nobody else sees */
+} VdsGuestRamConfig;
+
+typedef struct VdsGuestRam VdsGuestRam;
+
+VdsGuestRam *vds_guest_ram_new(const VdsGuestRamConfig *config, GError **error); /* RAM */
+void vds_guest_ram_free(
+    VdsGuestRam *ram); /* NULL is fine; maps that are referenced live on */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsGuestRam, vds_guest_ram_free)
+
+VdsGuestMap *vds_guest_ram_get_map(const VdsGuestRam *ram); /* borrowed; writable */
+int vds_guest_ram_get_fd(const VdsGuestRam *ram);           /* borrowed; -1: private */
+uint64_t vds_guest_ram_get_size(const VdsGuestRam *ram);
+uint64_t vds_guest_ram_get_allocated(VdsGuestRam *ram); /* bytes handed out */
+
+/* A run of whole zeroed pages of at least `bytes` (not 0), its address a multiple of
+ * `align` (a power of two; at least a page is granted).  Never address 0.  FULL.  Any
+ * thread. */
+bool vds_guest_ram_alloc(VdsGuestRam *ram, uint64_t bytes, uint64_t align, uint64_t *gpa,
+                         GError **error);
+/* Gives back what vds_guest_ram_alloc() gave at `gpa`, and its pages to the system. */
+void vds_guest_ram_release(VdsGuestRam *ram, uint64_t gpa);

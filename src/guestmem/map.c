@@ -2,36 +2,20 @@
  * guestmem: the map, guest-physical addresses to host memory.
  *
  * Owns the mappings, their order and every bound; immutable once made, so that a
- * reference is all a reader needs.  Refuses to know what the bytes mean.
- * Guest addresses are inclusive ranges inside: [gpa, last], so that a region may end at
- * 2^64.
+ * reference is all a reader needs.  Refuses to know what the bytes mean, and who reads
+ * them.
  */
 #include "vds/guestmem.h"
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdatomic.h>
-#include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
+#include <linux/magic.h>
 
+#include "map-priv.h"
 #include "sigbus-priv.h"
-
-typedef struct {
-    VdsGuestRegion config; /* as given, fd -1: the number is no longer ours to name */
-    uint64_t last;         /* its last address */
-    uint64_t span_last;    /* the last address of the touching regions from here on */
-    const uint8_t *hva;    /* of gpa */
-    void *base;            /* (nullable) what to unmap; NULL: the memory is borrowed */
-    size_t base_len;
-    bool guarded; /* its owner can take pages away */
-} MapRegion;
-
-struct VdsGuestMap {
-    atomic_uint refs;
-    size_t n;
-    MapRegion regions[]; /* by gpa */
-};
 
 /* ---- construction ---- */
 
@@ -119,20 +103,44 @@ static bool can_shrink(int fd)
     return seals < 0 || !(seals & F_SEAL_SHRINK);
 }
 
-static bool region_map(MapRegion *region, const VdsGuestRegion *config, GError **error)
+/* What offsets and lengths of its mappings are multiples of.  *huge: pages may run out
+ * at the first touch, whatever the seals say. */
+static uint64_t page_of(int fd, bool *huge)
 {
-    bool anonymous = config->fd < 0;
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE);
+    struct statfs fs;
+
+    *huge = fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
+    return *huge ? (uint64_t)fs.f_bsize : (uint64_t)sysconf(_SC_PAGESIZE);
+}
+
+static VdsReclaim reclaim_of(bool anonymous, VdsMapMode mode)
+{
+    if (mode == VDS_MAP_COPY_ON_WRITE) {
+        return VDS_RECLAIM_NOTHING; /* DONTNEED would show the file again */
+    }
+    return anonymous ? VDS_RECLAIM_DONTNEED : VDS_RECLAIM_REMOVE;
+}
+
+static bool region_map(MapRegion *region, const VdsGuestRegion *config, VdsMapMode mode,
+                       GError **error)
+{
+    bool anonymous = config->fd < 0, huge = false;
+    bool private = anonymous || mode == VDS_MAP_COPY_ON_WRITE;
+    uint64_t page = page_of(config->fd, &huge);
     uint64_t delta = anonymous ? 0 : config->offset % page;
+    uint64_t size = 0;
     void *base = MAP_FAILED;
 
     if (!anonymous && !file_is_long_enough(config, error)) {
         return false;
     }
     errno = ENOMEM;
-    if (config->len <= SIZE_MAX - delta) {
-        base = mmap(NULL, (size_t)(config->len + delta), PROT_READ,
-                    anonymous ? MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE : MAP_SHARED,
+    if (config->len <= SIZE_MAX - delta - page) {
+        size = (config->len + delta + page - 1) / page * page;
+        base = mmap(NULL, (size_t)size,
+                    mode == VDS_MAP_READ_ONLY ? PROT_READ : PROT_READ | PROT_WRITE,
+                    (private ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE |
+                        (anonymous ? MAP_ANONYMOUS : 0),
                     config->fd, anonymous ? 0 : (off_t)(config->offset - delta));
     }
     if (base == MAP_FAILED) {
@@ -142,9 +150,11 @@ static bool region_map(MapRegion *region, const VdsGuestRegion *config, GError *
         return false;
     }
     region->base = base;
-    region->base_len = (size_t)(config->len + delta);
-    region->hva = (const uint8_t *)base + delta;
-    region->guarded = !anonymous && can_shrink(config->fd);
+    region->base_len = (size_t)size;
+    region->hva = (uint8_t *)base + delta;
+    region->guarded = !anonymous && (huge || can_shrink(config->fd));
+    region->reclaim = reclaim_of(anonymous, mode);
+    region->page = page;
     return true;
 }
 
@@ -159,18 +169,31 @@ static VdsGuestMap *map_alloc(size_t n)
     return map;
 }
 
-VdsGuestMap *vds_guest_map_new(const VdsGuestRegion *regions, size_t n, GError **error)
+VdsGuestMap *vds_guest_map_new_mode(const VdsGuestRegion *regions, size_t n,
+                                    VdsMapMode mode, GError **error)
 {
     g_autoptr(VdsGuestMap) map = map_alloc(n);
 
     vds_sigbus_install();
+    map->writable = mode != VDS_MAP_READ_ONLY;
     for (size_t i = 0; i < n; i++) {
         if (!region_init(&map->regions[i], &regions[i], error) ||
-            !region_map(&map->regions[i], &regions[i], error)) {
+            !region_map(&map->regions[i], &regions[i], mode, error)) {
             return NULL;
         }
     }
     return map_arrange(map, error) ? g_steal_pointer(&map) : NULL;
+}
+
+VdsGuestMap *vds_guest_map_new(const VdsGuestRegion *regions, size_t n, GError **error)
+{
+    return vds_guest_map_new_mode(regions, n, VDS_MAP_READ_ONLY, error);
+}
+
+VdsGuestMap *vds_guest_map_new_writable(const VdsGuestRegion *regions, size_t n,
+                                        GError **error)
+{
+    return vds_guest_map_new_mode(regions, n, VDS_MAP_WRITABLE, error);
 }
 
 VdsGuestMap *vds_guest_map_new_from_memory(const VdsGuestRegion *regions, size_t n,
@@ -178,6 +201,7 @@ VdsGuestMap *vds_guest_map_new_from_memory(const VdsGuestRegion *regions, size_t
 {
     g_autoptr(VdsGuestMap) map = map_alloc(n);
 
+    map->writable = true;
     for (size_t i = 0; i < n; i++) {
         if (!region_init(&map->regions[i], &regions[i], error)) {
             return NULL;
@@ -209,6 +233,11 @@ void vds_guest_map_unref(VdsGuestMap *map)
     g_free(map);
 }
 
+bool vds_guest_map_is_writable(const VdsGuestMap *map)
+{
+    return map->writable;
+}
+
 size_t vds_guest_map_count(const VdsGuestMap *map)
 {
     return map->n;
@@ -217,115 +246,4 @@ size_t vds_guest_map_count(const VdsGuestMap *map)
 const VdsGuestRegion *vds_guest_map_nth(const VdsGuestMap *map, size_t n)
 {
     return n < map->n ? &map->regions[n].config : NULL;
-}
-
-/* ---- access ---- */
-
-/* The region that holds gpa, or NULL. */
-static const MapRegion *map_find(const VdsGuestMap *map, uint64_t gpa)
-{
-    size_t low = 0, high = map->n; /* regions before low end before gpa */
-
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-
-        if (map->regions[middle].last < gpa) {
-            low = middle + 1;
-        } else {
-            high = middle;
-        }
-    }
-    return low < map->n && map->regions[low].config.gpa <= gpa ? &map->regions[low]
-                                                               : NULL;
-}
-
-/* The region that holds gpa if all of [gpa, gpa + len), len > 0, is mapped. */
-static const MapRegion *map_find_span(const VdsGuestMap *map, uint64_t gpa, uint64_t len)
-{
-    const MapRegion *region = map_find(map, gpa);
-
-    return region && len - 1 <= region->span_last - gpa ? region : NULL;
-}
-
-bool vds_guest_map_has(const VdsGuestMap *map, uint64_t gpa, uint64_t len)
-{
-    return len == 0 || map_find_span(map, gpa, len) != NULL;
-}
-
-static void set_unmapped(const VdsGuestMap *map, uint64_t gpa, size_t len, GError **error)
-{
-    const MapRegion *region = map_find(map, gpa);
-
-    if (!region) {
-        g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_UNMAPPED,
-                    "guest memory at 0x%" PRIx64 ", length %zu: nothing is mapped there",
-                    gpa, len);
-        return;
-    }
-    g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_UNMAPPED,
-                "guest memory at 0x%" PRIx64 ", length %zu: mapped up to 0x%" PRIx64
-                " only",
-                gpa, len, region->span_last);
-}
-
-bool vds_guest_map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
-                        GError **error)
-{
-    const MapRegion *region = NULL;
-    uint8_t *bytes = to;
-    uint64_t at = gpa;
-
-    if (len == 0) {
-        return true;
-    }
-    region = map_find_span(map, gpa, len);
-    if (!region) {
-        set_unmapped(map, gpa, len, error);
-        return false;
-    }
-    for (size_t left = len; left > 0; region++) {
-        const uint8_t *from = region->hva + (at - region->config.gpa);
-        size_t piece = (size_t)MIN(left - 1, region->last - at) + 1;
-
-        if (!region->guarded) {
-            vds_relaxed_copy(bytes, from, piece);
-        } else if (!vds_guarded_copy(bytes, from, piece)) {
-            g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_VANISHED,
-                        "guest memory at 0x%" PRIx64
-                        ", length %zu: the file behind the region at 0x%" PRIx64
-                        " was cut short",
-                        gpa, len, region->config.gpa);
-            return false;
-        }
-        bytes += piece;
-        at += piece;
-        left -= piece;
-    }
-    return true;
-}
-
-bool vds_guest_map_read_u16(const VdsGuestMap *map, uint64_t gpa, uint16_t *to, size_t n,
-                            GError **error)
-{
-    g_assert(n <= SIZE_MAX / sizeof(*to));
-    if (!vds_guest_map_read(map, gpa, to, n * sizeof(*to), error)) {
-        return false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        to[i] = GUINT16_FROM_LE(to[i]);
-    }
-    return true;
-}
-
-bool vds_guest_map_read_u64(const VdsGuestMap *map, uint64_t gpa, uint64_t *to, size_t n,
-                            GError **error)
-{
-    g_assert(n <= SIZE_MAX / sizeof(*to));
-    if (!vds_guest_map_read(map, gpa, to, n * sizeof(*to), error)) {
-        return false;
-    }
-    for (size_t i = 0; i < n; i++) {
-        to[i] = GUINT64_FROM_LE(to[i]);
-    }
-    return true;
 }

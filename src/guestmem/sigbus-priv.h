@@ -1,5 +1,5 @@
 /*
- * guestmem: a copy out of shared memory that survives SIGBUS.
+ * guestmem: copies out of and into shared memory, and such as survive SIGBUS.
  *
  * Owns the process's SIGBUS action from the first vds_sigbus_install() on.  Knows no
  * region and no guest address.
@@ -13,10 +13,13 @@
  * guarded copy goes to the action that was there before. */
 void vds_sigbus_install(void);
 
-/* Copies `len` bytes with relaxed atomic loads, each byte read once; a 2-, 4- or 8-byte
- * word that is aligned in memory is one load.  For memory that nobody can take away. */
-void vds_relaxed_copy(void *to, const void *from, size_t len);
+/* Copies `len` bytes with relaxed atomic loads of `from`, or stores to `to`, each byte
+ * touched once; a 2-, 4- or 8-byte word that is aligned there is one access.  For memory
+ * that nobody can take away. */
+void vds_relaxed_load(void *to, const void *from, size_t len);
+void vds_relaxed_store(void *to, const void *from, size_t len);
 
 /* The same for memory that its owner may cut short: false when it vanished under the
- * copy, `to` is then undefined.  No lock and no callback is taken inside. */
-bool vds_guarded_copy(void *to, const void *from, size_t len);
+ * copy, the target is then undefined.  No lock and no callback is taken inside. */
+bool vds_guarded_load(void *to, const void *from, size_t len);
+bool vds_guarded_store(void *to, const void *from, size_t len);

@@ -2,10 +2,10 @@
  * guestmem: the SIGBUS guard, the one mutable global of the program.
  *
  * Shared memory ends where its file ends, and the file's owner may cut it at any time;
- * a load beyond the end then raises SIGBUS in this thread.  A guarded copy names the
- * bytes it is about to load in a thread-local cursor; the handler jumps back when the
- * fault is one of them and lets every other SIGBUS be what it would have been.  Refuses
- * to know regions and guest addresses.
+ * an access beyond the end then raises SIGBUS in this thread.  A guarded copy names the
+ * shared bytes it is about to touch in a thread-local cursor; the handler jumps back when
+ * the fault is one of them and lets every other SIGBUS be what it would have been.
+ * Refuses to know regions and guest addresses.
  */
 #include "sigbus-priv.h"
 
@@ -18,7 +18,7 @@
 #include <ucontext.h>
 
 typedef struct {
-    uintptr_t start, end; /* the bytes being loaded */
+    uintptr_t start, end; /* the shared bytes of the copy */
     sigjmp_buf env;
 } SigbusGuard;
 
@@ -75,56 +75,88 @@ void vds_sigbus_install(void)
     pthread_once(&once, install);
 }
 
-#define COPY_ONE(type)                                                                   \
-    do {                                                                                 \
-        type word_ =                                                                     \
-            __atomic_load_n((const type *)(const void *)from, __ATOMIC_RELAXED);         \
-        memcpy(to, &word_, sizeof(word_));                                               \
-        to += sizeof(word_);                                                             \
-        from += sizeof(word_);                                                           \
-        len -= sizeof(word_);                                                            \
-    } while (0)
+/* The widest access that the shared side's alignment and the rest allow: so no aligned
+ * word is ever split, whatever its size. */
+#define COPY_PIECES(shared, LOAD_STORE)                                                  \
+    while (len > 0) {                                                                    \
+        uintptr_t address_ = (uintptr_t)(shared);                                        \
+                                                                                         \
+        if (address_ % 8 == 0 && len >= 8) {                                             \
+            do {                                                                         \
+                LOAD_STORE(uint64_t);                                                    \
+            } while (len >= 8);                                                          \
+        } else if (address_ % 4 == 0 && len >= 4) {                                      \
+            LOAD_STORE(uint32_t);                                                        \
+        } else if (address_ % 2 == 0 && len >= 2) {                                      \
+            LOAD_STORE(uint16_t);                                                        \
+        } else {                                                                         \
+            LOAD_STORE(uint8_t);                                                         \
+        }                                                                                \
+    }
 
-/* The widest load that the source's alignment and the rest allow: so no aligned word is
- * ever split, whatever its size.  Not inlined: its locals change between sigsetjmp() and
- * a jump. */
-__attribute__((noinline)) void vds_relaxed_copy(void *dest, const void *source,
+#define ADVANCE(type)                                                                    \
+    to += sizeof(type);                                                                  \
+    from += sizeof(type);                                                                \
+    len -= sizeof(type)
+
+#define LOAD_ONE(type)                                                                   \
+    type word_ = __atomic_load_n((const type *)(const void *)from, __ATOMIC_RELAXED);    \
+    memcpy(to, &word_, sizeof(word_));                                                   \
+    ADVANCE(type)
+
+#define STORE_ONE(type)                                                                  \
+    type word_;                                                                          \
+    memcpy(&word_, from, sizeof(word_));                                                 \
+    __atomic_store_n((type *)(void *)to, word_, __ATOMIC_RELAXED);                       \
+    ADVANCE(type)
+
+/* Not inlined: their locals change between sigsetjmp() and a jump. */
+__attribute__((noinline)) void vds_relaxed_load(void *dest, const void *source,
                                                 size_t len)
 {
     uint8_t *to = dest;
     const uint8_t *from = source;
 
-    while (len > 0) {
-        uintptr_t address = (uintptr_t)from;
-
-        if (address % 8 == 0 && len >= 8) {
-            COPY_ONE(uint64_t);
-        } else if (address % 4 == 0 && len >= 4) {
-            COPY_ONE(uint32_t);
-        } else if (address % 2 == 0 && len >= 2) {
-            COPY_ONE(uint16_t);
-        } else {
-            COPY_ONE(uint8_t);
-        }
-    }
+    COPY_PIECES(from, LOAD_ONE)
 }
 
-bool vds_guarded_copy(void *to, const void *from, size_t len)
+__attribute__((noinline)) void vds_relaxed_store(void *dest, const void *source,
+                                                 size_t len)
+{
+    uint8_t *to = dest;
+    const uint8_t *from = source;
+
+    COPY_PIECES(to, STORE_ONE)
+}
+
+/* `shared` is the end of the copy that may vanish. */
+static bool guarded_copy(void (*copy)(void *, const void *, size_t), const void *shared,
+                         void *to, const void *from, size_t len)
 {
     SigbusGuard guard;
 
-    guard.start = (uintptr_t)from;
-    guard.end = (uintptr_t)from + len;
+    guard.start = (uintptr_t)shared;
+    guard.end = (uintptr_t)shared + len;
     if (sigsetjmp(guard.env, 0) != 0) {
         cursor = NULL;
         return false;
     }
     cursor = &guard;
-    /* The loads stay between the two stores: the handler sees what the program order
+    /* The accesses stay between the two stores: the handler sees what the program order
      * says. */
     atomic_signal_fence(memory_order_seq_cst);
-    vds_relaxed_copy(to, from, len);
+    copy(to, from, len);
     atomic_signal_fence(memory_order_seq_cst);
     cursor = NULL;
     return true;
+}
+
+bool vds_guarded_load(void *to, const void *from, size_t len)
+{
+    return guarded_copy(vds_relaxed_load, from, to, from, len);
+}
+
+bool vds_guarded_store(void *to, const void *from, size_t len)
+{
+    return guarded_copy(vds_relaxed_store, to, to, from, len);
 }
