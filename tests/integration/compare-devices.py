@@ -426,8 +426,11 @@ def compare_properties(command):
         assert compared > 50, compared
         for name in UNKNOWN_TYPES:
             request = {"execute": command, "arguments": {"typename": name}}
-            if command == "device-list-properties" or name in ("nope", "virtio-net"):
+            if command == "device-list-properties":
                 equal(ours.ask(request), theirs.ask(request), f"{command} {name}")
+            elif name in ("nope", "virtio-net"):
+                # QEMU's DeviceNotFound kills libvirt: docs/compat.md.
+                equal(ours.ask(request), {"return": []}, f"{command} {name}")
 
 
 def test_properties_that_may_be_given():
