@@ -162,5 +162,11 @@ class Daemon(vds.Daemon):
     def resident_kib(self):
         return self.number('VmRSS')
 
+    def has_grown(self, before_kib, by_kib):
+        """Resident memory is that much above what it was. AddressSanitizer, known by its
+        terabytes of shadow, keeps what was freed, and is believed."""
+        is_sanitized = self.number('VmSize') > 1 << 30
+        return not is_sanitized and self.resident_kib() - before_kib > by_kib
+
     def n_fds(self):
         return len(os.listdir(f'/proc/{self.pid}/fd'))
