@@ -10,7 +10,8 @@ def switches(daemon):
 
 
 def test():
-    with Daemon() as daemon, daemon.negotiated() as client, \
+    with Daemon('-device', 'virtio-net-pci,id=net0') as daemon, \
+            daemon.negotiated() as client, \
             daemon.client() as stranger:
         stranger.message()
         equal(client.execute('query-name'), {'return': {}})
