@@ -4,6 +4,7 @@
  * Words are looked up in a table, arguments read by the row's kinds, and the handler
  * calls its QMP twin and prints the struct.  Layout and complaints are QEMU's.
  */
+#include <errno.h>
 #include <string.h>
 
 #include "hmp-priv.h"
@@ -16,37 +17,56 @@ static const char *skip_space(const char *text)
     return text + strspn(text, " \t");
 }
 
-/* Takes one word, or one "quoted string" with \n, \r, \\, \' and \" escapes.
- * (transfer full) (nullable): none there, or the quotes do not end. */
+/* What stands behind a backslash, and for what; '\0' if for nothing. */
+static char unescape(char c)
+{
+    static const char escapes[][2] = {
+        {'n', '\n'}, {'r', '\r'}, {'\\', '\\'}, {'\'', '\''}, {'"', '"'},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(escapes); i++) {
+        if (c == escapes[i][0]) {
+            return escapes[i][1];
+        }
+    }
+    return '\0';
+}
+
+/* From behind the opening quote to behind the closing one.  (transfer full) (nullable):
+ * it does not end, or has an escape that there is not. */
+static char *take_quoted(const char **rest)
+{
+    g_autoptr(GString) word = g_string_new(NULL);
+    const char *at = *rest;
+
+    while (*at && *at != '"') {
+        char c = *at == '\\' ? unescape(*++at) : *at;
+
+        if (c == '\0') {
+            return NULL;
+        }
+        g_string_append_c(word, c);
+        at++;
+    }
+    if (*at != '"') {
+        return NULL;
+    }
+    *rest = at + 1;
+    return g_strdup(word->str);
+}
+
+/* Takes one word, or one "quoted string".  (transfer full) (nullable) */
 static char *take_word(const char **rest)
 {
     const char *at = skip_space(*rest);
-    bool quoted = *at == '"';
-    GString *word = g_string_new(NULL);
+    size_t len = strcspn(at, " \t\n\v\f\r");
 
-    at += quoted;
-    while (*at && (quoted ? *at != '"' : !g_ascii_isspace(*at))) {
-        static const char escapes[][2] = {{'n', '\n'}, {'r', '\r'}};
-        char c = *at++;
-
-        if (quoted && c == '\\' && *at) {
-            c = *at++;
-            for (size_t i = 0; i < G_N_ELEMENTS(escapes); i++) {
-                c = c == escapes[i][0] ? escapes[i][1] : c;
-            }
-        }
-        g_string_append_c(word, c);
+    if (*at == '"') {
+        *rest = at + 1;
+        return take_quoted(rest);
     }
-    if (quoted && *at++ != '"') {
-        g_string_free(word, TRUE);
-        return NULL;
-    }
-    *rest = at;
-    if (word->len == 0 && !quoted) {
-        g_string_free(word, TRUE);
-        return NULL;
-    }
-    return g_string_free(word, FALSE);
+    *rest = at + len;
+    return len > 0 ? g_strndup(at, len) : NULL;
 }
 
 /* ---- arguments
@@ -61,6 +81,12 @@ static bool read_string(const HmpCommand *command, const char **rest, HmpArg *ar
         g_string_append_printf(out, "%s: string expected\n", command->name);
     }
     return arg->present;
+}
+
+static void say_extraneous(const HmpCommand *command, GString *out)
+{
+    g_string_append_printf(out, "%s: extraneous characters at the end of line\n",
+                           command->name);
 }
 
 /* Decimal, 0x or 0 octal as in C; QEMU's expressions are not taken. */
@@ -81,9 +107,14 @@ static bool read_int(const HmpCommand *command, const char **rest, HmpArg *arg,
         g_string_append_printf(out, "invalid char '%c' in expression\n", *at);
         return false;
     }
+    errno = 0;
     number = g_ascii_strtoull(at, &end, 0);
+    if (errno == ERANGE) {
+        g_string_append(out, "number too large\n");
+        return false;
+    }
     if (*end && !g_ascii_isspace(*end)) {
-        g_string_append_printf(out, "invalid char '%c' in expression\n", *end);
+        say_extraneous(command, out);
         return false;
     }
     if ((negative && number > 0) || number > UINT32_MAX) {
@@ -124,8 +155,7 @@ static bool read_args(const HmpCommand *command, const char *rest, HmpArg *args,
         }
     }
     if (*skip_space(rest) != '\0') {
-        g_string_append_printf(out, "%s: extraneous characters at the end of line\n",
-                               command->name);
+        say_extraneous(command, out);
         return false;
     }
     return true;
@@ -198,7 +228,8 @@ void hmp_help(VdsCmds *cmds, const HmpArg *args, GString *out, GError **error)
 /* ---- one line
  * ---------------------------------------------------------------------------------- */
 
-static void run_command(VdsCmds *cmds, const HmpCommand *command, const char *prefix,
+/* `typed` is how the command was called: names of one command are several. */
+static void run_command(VdsCmds *cmds, const HmpCommand *command, const char *typed,
                         const char *rest, GString *out)
 {
     HmpArg args[HMP_MAX_ARGS] = {{0}};
@@ -207,8 +238,7 @@ static void run_command(VdsCmds *cmds, const HmpCommand *command, const char *pr
     if (read_args(command, rest, args, out)) {
         command->run(cmds, args, out, &error);
     } else {
-        g_string_append_printf(out, "Try \"help %s%s\" for more information\n", prefix,
-                               command->name);
+        g_string_append_printf(out, "Try \"help %s\" for more information\n", typed);
     }
     if (error) {
         /* One of QEMU's own texts starts with the same word: say it once. */
@@ -225,25 +255,26 @@ static void run_command(VdsCmds *cmds, const HmpCommand *command, const char *pr
 static void run_line(VdsCmds *cmds, const char *line, GString *out)
 {
     const HmpCommand *table = hmp_commands;
-    g_autoptr(GString) prefix = g_string_new(NULL);
+    g_autoptr(GString) typed = g_string_new(NULL);
 
     for (;;) {
         g_autofree char *word = take_word(&line);
         const HmpCommand *command = word ? find_command(table, word) : NULL;
 
         if (!word) {
-            hmp_help_table(table, prefix->str, out);
+            hmp_help_table(table, typed->str, out);
             return;
         }
         if (!command) {
-            unknown_command(out, prefix->str, word);
+            unknown_command(out, typed->str, word);
             return;
         }
+        g_string_append(typed, word);
         if (!command->sub) {
-            run_command(cmds, command, prefix->str, line, out);
+            run_command(cmds, command, typed->str, line, out);
             return;
         }
-        g_string_append_printf(prefix, "%s ", command->name);
+        g_string_append_c(typed, ' ');
         table = command->sub;
     }
 }
