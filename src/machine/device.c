@@ -62,10 +62,9 @@ static void entry_destroy(VdsMachine *machine, VdsEntry *entry)
 {
     VdsNode *node = entry->node;
     VdsNode *parent = node->parent;
-    g_autofree char *path = g_steal_pointer(&entry->path);
     bool own_node = node != entry->owner->node;
+    g_autofree char *path = vds_registry_remove(machine, entry);
 
-    vds_registry_remove(machine, entry);
     if (own_node) {
         vds_tree_remove(machine->tree, node);
         vds_registry_prune(machine, parent);

@@ -61,6 +61,7 @@ struct VdsMachine {
     GHashTable *drivers; /* name or alias -> VdsDriver */
     GHashTable *parts;   /* a set of VdsPart by (kind, id) */
     VdsEntry *entries;   /* newest first */
+    GHashTable *by_path; /* the same by canonical path, borrowed: most queries' way */
     size_t n_entries;
     GHashTable *buses;       /* type -> its newest bus */
     GHashTable *bus_numbers; /* bus type -> how many went by that name */
@@ -106,7 +107,8 @@ char *vds_bus_auto_name(VdsMachine *machine, const char *type);
 /* (transfer full) of virtio */
 VdsEntry *vds_registry_add(VdsMachine *machine, VdsDevice *owner, VdsNode *node,
                            VdsVirtioDevice *virtio);
-void vds_registry_remove(VdsMachine *machine, VdsEntry *entry);
+/* Returns the path it had.  (transfer full) */
+char *vds_registry_remove(VdsMachine *machine, VdsEntry *entry);
 bool vds_registry_put(const VdsDeviceHost *host, const char *path,
                       VdsVirtioDevice *virtio, GError **error);
 /* Drops containers that vds_registry_put made and nothing needs any more. */

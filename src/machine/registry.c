@@ -27,6 +27,7 @@ VdsEntry *vds_registry_add(VdsMachine *machine, VdsDevice *owner, VdsNode *node,
     }
     machine->entries = entry;
     machine->n_entries++;
+    g_hash_table_insert(machine->by_path, entry->path, entry);
     if (node != owner->node) {
         node->object = entry;
         node->ops = &vds_qom_backend_ops;
@@ -36,16 +37,19 @@ VdsEntry *vds_registry_add(VdsMachine *machine, VdsDevice *owner, VdsNode *node,
     return entry;
 }
 
-void vds_registry_remove(VdsMachine *machine, VdsEntry *entry)
+char *vds_registry_remove(VdsMachine *machine, VdsEntry *entry)
 {
+    char *path = entry->path;
+
     *(entry->prev ? &entry->prev->next : &machine->entries) = entry->next;
     if (entry->next) {
         entry->next->prev = entry->prev;
     }
     machine->n_entries--;
+    g_hash_table_remove(machine->by_path, path);
     vds_virtio_device_free(entry->virtio);
-    g_free(entry->path);
     g_free(entry);
+    return path;
 }
 
 /* ---- put ----------------------------------------------------------------------------
@@ -151,10 +155,14 @@ static const VdsEntry *node_entry(const VdsNode *node)
 VdsVirtioDevice *vds_machine_find(const VdsMachine *machine, const char *path,
                                   const char **canonical)
 {
-    bool ambiguous;
-    const VdsNode *node = vds_tree_resolve(machine->tree, path, &ambiguous);
-    const VdsEntry *entry = node ? node_entry(node) : NULL;
+    const VdsEntry *entry = g_hash_table_lookup(machine->by_path, path);
 
+    if (!entry) {
+        bool ambiguous;
+        const VdsNode *node = vds_tree_resolve(machine->tree, path, &ambiguous);
+
+        entry = node ? node_entry(node) : NULL;
+    }
     if (!entry) {
         return NULL;
     }
