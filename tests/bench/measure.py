@@ -1,0 +1,91 @@
+"""What the benchmarks have in common: the C client, requests as files, a server's own
+processor time and memory, and rows of a table with their aims."""
+
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+import peers  # pylint: disable=wrong-import-position
+
+missed = []
+
+
+def request_file(folder, command, **arguments):
+    path = folder / f"{command}.json"
+    request = {"execute": command}
+    if arguments:
+        request["arguments"] = arguments
+    path.write_text(json.dumps(request) + "\n")
+    return path
+
+
+class Median:
+    """One server's line of the client's output."""
+
+    def __init__(self, words):
+        self.name = words[0]
+        self.latency_ns, self.rate_per_s, self.queries, self.reply_bytes = map(int, words[1:])
+
+
+def place(pids, cpu):
+    """Keeps the processes on one processor: where the scheduler would have them decides
+    more than what they do."""
+    for pid in pids:
+        os.sched_setaffinity(pid, {cpu})
+
+
+def processors():
+    """The two that client and server are put on; the same twice where there is one."""
+    cpus = sorted(os.sched_getaffinity(0))
+    return cpus[0], cpus[-1]
+
+
+def rounds(client, request, servers, depth, count=15, slice_ms=60):
+    """{name: Median} of the servers {name: socket}, taking turns."""
+    argv = [client, "rounds", str(count), str(slice_ms), str(depth), request]
+    argv += [f"{name}={sock}" for name, sock in servers.items()]
+    argv = ["taskset", "-c", str(processors()[0]), *argv]
+    out = subprocess.run(argv, check=True, capture_output=True, text=True).stdout
+    return {median.name: median for median in map(Median, map(str.split, out.splitlines()))}
+
+
+def processor_ns(pid):
+    """What the process and all its threads have run so far."""
+    tasks = pathlib.Path(f"/proc/{pid}/task")
+    return sum(int((task / "schedstat").read_text().split()[0]) for task in tasks.iterdir())
+
+
+def resident_kib(pid):
+    for line in pathlib.Path(f"/proc/{pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1])
+    raise RuntimeError("no VmRSS")
+
+
+def descriptors(pid):
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def row(name, value, unit, aim=None, at_least=False):
+    """Prints one measurement for eyes and, after `#`, for programs."""
+    met = aim is None or (value >= aim if at_least else value <= aim)
+    if not met:
+        missed.append(name)
+    bound = "" if aim is None else f"{'>=' if at_least else '<='} {aim:g}"
+    mark = "" if aim is None else ("met" if met else "MISSED")
+    print(f"{name:<58} {value:>12.2f} {unit:<8} {bound:<12} {mark}")
+    print(f"# {json.dumps({'name': name, 'value': round(value, 3), 'unit': unit, 'aim': aim, 'met': met})}")
+    sys.stdout.flush()
+
+
+def done():
+    """The exit status: a missed aim is a fact, and a failure only when asked for."""
+    if missed:
+        print(f"missed: {', '.join(missed)}")
+    return 1 if missed and os.environ.get("VDS_BENCH_STRICT") else 0
+
+
+__all__ = ["peers"]
