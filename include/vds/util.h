@@ -2,13 +2,15 @@
  * util: what C11 and GLib lack, and nothing of virtio or QMP.
  *
  * Descriptor guards, a byte buffer that is consumed from the front, an arena that owns
- * everything one request allocates, and the property set that the command line and
- * device_add have in common.  The nouns of this room drop the room's name.
+ * everything one request allocates, the property set that the command line and
+ * device_add have in common, and threads that run an epoll loop.  The nouns of this room
+ * drop the room's name.
  */
 #pragma once
 
 #include <glib.h>
 #include <inttypes.h>
+#include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <unistd.h>
@@ -153,7 +155,10 @@ const char *vds_props_get_string(const VdsProps *props, const char *name);
  * the culprit `name`, what was expected and what was found. */
 #define VDS_UTIL_ERROR (vds_util_error_quark())
 GQuark vds_util_error_quark(void);
-typedef enum { VDS_UTIL_ERROR_VALUE } VdsUtilError;
+typedef enum {
+    VDS_UTIL_ERROR_VALUE,
+    VDS_UTIL_ERROR_SYSTEM, /* the kernel refused a thread, a descriptor or a watch */
+} VdsUtilError;
 
 /* Decimal or 0x-hexadecimal, min..max, from a string or a JSON integer. */
 bool vds_prop_get_uint(const VdsProp *prop, uint64_t min, uint64_t max, uint64_t *value,
@@ -173,3 +178,92 @@ bool vds_prop_get_size(const VdsProp *prop, uint64_t default_unit, uint64_t *val
 /* How many bytes of `name` a message shows: at most VDS_NAME_MAX, never half a UTF-8
  * sequence.  Use as the precision of "%.*s". */
 int vds_name_len(const char *name);
+
+/* ---- threads ---------------------------------------------------------------------- */
+
+/* What threads share is under pthread mutexes and C11 atomics: GLib's locks cannot be
+ * seen by ThreadSanitizer where GLib was built without it. */
+
+/* An error domain that two threads may ask for at once (G_DEFINE_QUARK keeps its answer
+ * in a plain static). */
+#define VDS_DEFINE_QUARK(func, text)                                                     \
+    GQuark func(void)                                                                    \
+    {                                                                                    \
+        return g_quark_from_static_string(text);                                         \
+    }
+
+static inline pthread_mutex_t *vds_mutex_lock(pthread_mutex_t *mutex)
+{
+    pthread_mutex_lock(mutex);
+    return mutex;
+}
+
+static inline void vds_mutex_release(pthread_mutex_t **mutex)
+{
+    pthread_mutex_unlock(*mutex);
+}
+
+/* Holds the mutex until the scope ends. */
+#define VDS_LOCK_SCOPE(mutex)                                                            \
+    __attribute__((cleanup(vds_mutex_release), unused)) pthread_mutex_t *vds_scope =     \
+        vds_mutex_lock(mutex)
+
+typedef void (*VdsTaskFunc)(void *user);
+
+/* ---- VdsMailbox: functions for another thread to run --------------------------------
+ */
+
+/* Any thread posts; one thread watches the descriptor and runs. */
+typedef struct VdsMailbox VdsMailbox;
+
+VdsMailbox *vds_mailbox_new(GError **error); /* SYSTEM */
+/* NULL is fine.  Runs what still waits: nothing that was posted is lost. */
+void vds_mailbox_free(VdsMailbox *box);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMailbox, vds_mailbox_free)
+/* Readable while something waits. */
+int vds_mailbox_get_fd(const VdsMailbox *box);
+void vds_mailbox_post(VdsMailbox *box, VdsTaskFunc func, void *user);
+/* Runs what waits now, in the order of posting; returns how many. */
+unsigned vds_mailbox_run(VdsMailbox *box);
+
+/* ---- VdsIoThread: an epoll loop on a thread of its own ------------------------------
+ */
+
+/* Costs a few words until it is started: a process forks first and has threads later. */
+typedef struct VdsIoThread VdsIoThread;
+
+VdsIoThread *vds_io_thread_new(const char *name);
+VdsIoThread *vds_io_thread_ref(VdsIoThread *thread); /* atomic count; NULL gives NULL */
+/* The last one runs what was posted, stops and joins; never on the thread itself. */
+void vds_io_thread_unref(VdsIoThread *thread); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsIoThread, vds_io_thread_unref)
+const char *vds_io_thread_get_name(const VdsIoThread *thread);
+/* Again: nothing.  SYSTEM. */
+bool vds_io_thread_start(VdsIoThread *thread, GError **error);
+/* 0 before the start, then the kernel's number of the thread. */
+int64_t vds_io_thread_get_id(VdsIoThread *thread);
+bool vds_io_thread_is_current(VdsIoThread *thread);
+/* From any thread once it is started; in order. */
+void vds_io_thread_post(VdsIoThread *thread, VdsTaskFunc func, void *user);
+/* Returns when func has run there; on the thread itself it runs at once.  Not from a
+ * thread that this one waits for. */
+void vds_io_thread_call(VdsIoThread *thread, VdsTaskFunc func, void *user);
+
+/* Watches and timers are made, changed and freed on their thread.  Freeing is safe in any
+ * callback; the descriptor stays the caller's, who frees the watch before closing it. */
+typedef struct VdsIoWatch VdsIoWatch;
+typedef void (*VdsIoFunc)(uint32_t events, void *user);
+
+/* events: EPOLLIN, EPOLLOUT, ...; level-triggered.  SYSTEM. */
+VdsIoWatch *vds_io_watch_new(VdsIoThread *thread, int fd, uint32_t events, VdsIoFunc func,
+                             void *user, GError **error);
+void vds_io_watch_set_events(VdsIoWatch *watch, uint32_t events);
+void vds_io_watch_free(VdsIoWatch *watch); /* NULL is fine */
+
+typedef struct VdsIoTimer VdsIoTimer;
+
+VdsIoTimer *vds_io_timer_new(VdsIoThread *thread, VdsTaskFunc func, void *user,
+                             GError **error); /* SYSTEM; off at first */
+/* first_ns 0: off; every_ns 0: once. */
+void vds_io_timer_set(VdsIoTimer *timer, uint64_t first_ns, uint64_t every_ns);
+void vds_io_timer_free(VdsIoTimer *timer); /* NULL is fine */

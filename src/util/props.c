@@ -7,7 +7,7 @@
 
 #include "vds/util.h"
 
-G_DEFINE_QUARK(vds - util - error - quark, vds_util_error)
+VDS_DEFINE_QUARK(vds_util_error_quark, "vds-util-error-quark")
 
 struct VdsProps {
     GArray *values; /* of VdsProp, in the order first set */

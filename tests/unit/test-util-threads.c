@@ -1,0 +1,342 @@
+/*
+ * util: the mailbox and the thread with an epoll loop.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <dirent.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+
+#include "vds/util.h"
+
+enum { POSTERS = 4, POSTS = 2000 };
+
+static unsigned count_fds(void)
+{
+    DIR *dir = opendir("/proc/self/fd");
+    unsigned n = 0;
+
+    while (readdir(dir)) {
+        n++;
+    }
+    closedir(dir);
+    return n;
+}
+
+/* ---- mailbox ---- */
+
+static void append(void *user)
+{
+    g_string_append_c(user, 'x');
+}
+
+static bool is_readable(int fd)
+{
+    struct pollfd wait = {.fd = fd, .events = POLLIN};
+
+    return poll(&wait, 1, 0) == 1;
+}
+
+static void test_mailbox_tells(void **state)
+{
+    g_autoptr(VdsMailbox) box = vds_mailbox_new(NULL);
+    g_autoptr(GString) text = g_string_new(NULL);
+
+    assert_non_null(box);
+    assert_false(is_readable(vds_mailbox_get_fd(box)));
+    assert_int_equal(vds_mailbox_run(box), 0);
+    vds_mailbox_post(box, append, text);
+    vds_mailbox_post(box, append, text);
+    assert_true(is_readable(vds_mailbox_get_fd(box)));
+    assert_int_equal(vds_mailbox_run(box), 2);
+    assert_string_equal(text->str, "xx");
+    assert_false(is_readable(vds_mailbox_get_fd(box)));
+}
+
+typedef struct {
+    VdsMailbox *box;
+    GString *text;
+} Chain;
+
+static void post_append(void *user)
+{
+    Chain *chain = user;
+
+    vds_mailbox_post(chain->box, append, chain->text);
+}
+
+/* What a task posts is run, too: by the next run, and by free. */
+static void test_mailbox_loses_nothing(void **state)
+{
+    g_autoptr(GString) text = g_string_new(NULL);
+    VdsMailbox *box = vds_mailbox_new(NULL);
+    Chain chain = {box, text};
+
+    vds_mailbox_post(box, post_append, &chain);
+    assert_int_equal(vds_mailbox_run(box), 1);
+    assert_string_equal(text->str, "");
+    assert_true(is_readable(vds_mailbox_get_fd(box)));
+    vds_mailbox_post(box, post_append, &chain);
+    vds_mailbox_free(box);
+    assert_string_equal(text->str, "xx");
+}
+
+/* ---- thread ---- */
+
+typedef struct {
+    unsigned next[POSTERS]; /* the I/O thread's own */
+    bool in_order;
+} Seen;
+
+typedef struct {
+    Seen *seen;
+    unsigned poster, number;
+} Post;
+
+typedef struct {
+    VdsIoThread *thread;
+    Post *posts;
+} Poster;
+
+static void see(void *user)
+{
+    const Post *post = user;
+
+    post->seen->in_order &= post->seen->next[post->poster] == post->number;
+    post->seen->next[post->poster]++;
+}
+
+static void *post_all(void *user)
+{
+    const Poster *poster = user;
+
+    for (unsigned i = 0; i < POSTS; i++) {
+        vds_io_thread_post(poster->thread, see, &poster->posts[i]);
+    }
+    return NULL;
+}
+
+static void test_posts_of_many_arrive_in_order(void **state)
+{
+    static Post posts[POSTERS][POSTS];
+    Seen seen = {.in_order = true};
+    VdsIoThread *thread = vds_io_thread_new("posts");
+    Poster posters[POSTERS];
+    pthread_t ids[POSTERS];
+
+    assert_true(vds_io_thread_start(thread, NULL));
+    assert_true(vds_io_thread_start(thread, NULL));
+    for (unsigned i = 0; i < POSTERS; i++) {
+        posters[i] = (Poster){thread, posts[i]};
+        for (unsigned k = 0; k < POSTS; k++) {
+            posts[i][k] = (Post){&seen, i, k};
+        }
+        assert_int_equal(pthread_create(&ids[i], NULL, post_all, &posters[i]), 0);
+    }
+    for (unsigned i = 0; i < POSTERS; i++) {
+        pthread_join(ids[i], NULL);
+    }
+    vds_io_thread_unref(thread); /* runs what was posted */
+    assert_true(seen.in_order);
+    for (unsigned i = 0; i < POSTERS; i++) {
+        assert_int_equal(seen.next[i], POSTS);
+    }
+}
+
+typedef struct {
+    VdsIoThread *thread;
+    bool was_current;
+    unsigned depth;
+} Nested;
+
+static void call_again(void *user)
+{
+    Nested *nested = user;
+
+    nested->was_current = vds_io_thread_is_current(nested->thread);
+    if (nested->depth++ < 2) {
+        vds_io_thread_call(nested->thread, call_again, nested);
+    }
+}
+
+static void test_call_has_happened(void **state)
+{
+    g_autoptr(VdsIoThread) thread = vds_io_thread_new("a name of more than 15 bytes");
+    Nested nested = {.thread = thread};
+
+    assert_int_equal(vds_io_thread_get_id(thread), 0);
+    assert_true(vds_io_thread_start(thread, NULL));
+    assert_true(vds_io_thread_get_id(thread) > 0);
+    assert_false(vds_io_thread_is_current(thread));
+    vds_io_thread_call(thread, call_again, &nested);
+    assert_true(nested.was_current);
+    assert_int_equal(nested.depth, 3);
+    assert_string_equal(vds_io_thread_get_name(thread), "a name of more than 15 bytes");
+}
+
+/* ---- watches ---- */
+
+typedef struct {
+    VdsIoThread *thread;
+    int fds[2];
+    VdsIoWatch *watches[2];
+    atomic_uint events;
+    unsigned refused; /* by the kernel */
+} Watched;
+
+/* Whoever comes first takes both away: the other's event, fetched already, is dropped. */
+static void take_both_away(uint32_t events, void *user)
+{
+    Watched *watched = user;
+
+    atomic_fetch_add(&watched->events, 1);
+    for (int i = 0; i < 2; i++) {
+        vds_io_watch_free(g_steal_pointer(&watched->watches[i]));
+    }
+}
+
+static void watch_both(void *user)
+{
+    Watched *watched = user;
+
+    for (int i = 0; i < 2; i++) {
+        watched->watches[i] = vds_io_watch_new(watched->thread, watched->fds[i], EPOLLIN,
+                                               take_both_away, watched, NULL);
+    }
+}
+
+static void wait_for(atomic_uint *count, unsigned at_least)
+{
+    for (unsigned i = 0; atomic_load(count) < at_least && i < 10000; i++) {
+        g_usleep(1000);
+    }
+    assert_true(atomic_load(count) >= at_least);
+}
+
+static void nothing(void *user)
+{
+}
+
+static void test_watch_freed_in_a_callback(void **state)
+{
+    VdsIoThread *thread = vds_io_thread_new("watch");
+    Watched watched = {.thread = thread, .fds = {eventfd(1, 0), eventfd(1, 0)}};
+
+    assert_true(vds_io_thread_start(thread, NULL));
+    vds_io_thread_call(thread, watch_both, &watched);
+    wait_for(&watched.events, 1);
+    vds_io_thread_call(thread, nothing, NULL);
+    vds_io_thread_unref(thread);
+    assert_int_equal(atomic_load(&watched.events), 1);
+    close(watched.fds[0]);
+    close(watched.fds[1]);
+}
+
+static void watch_regular_file(void *user)
+{
+    Watched *watched = user;
+    g_autoptr(GError) error = NULL;
+
+    assert_null(vds_io_watch_new(watched->thread, watched->fds[0], EPOLLIN,
+                                 take_both_away, watched, &error));
+    watched->refused += g_error_matches(error, VDS_UTIL_ERROR, VDS_UTIL_ERROR_SYSTEM);
+}
+
+static void test_watch_refused(void **state)
+{
+    VdsIoThread *thread = vds_io_thread_new("refused");
+    Watched watched = {.thread = thread, .fds = {open("/proc/self/exe", O_RDONLY)}};
+
+    assert_true(vds_io_thread_start(thread, NULL));
+    vds_io_thread_call(thread, watch_regular_file, &watched);
+    vds_io_thread_unref(thread);
+    assert_int_equal(watched.refused, 1);
+    close(watched.fds[0]);
+}
+
+typedef struct {
+    VdsIoThread *thread;
+    VdsIoTimer *timer;
+    atomic_uint fired;
+} Timed;
+
+static void fired(void *user)
+{
+    Timed *timed = user;
+
+    if (atomic_fetch_add(&timed->fired, 1) == 2) {
+        vds_io_timer_set(timed->timer, 0, 0);
+    }
+}
+
+static void start_timer(void *user)
+{
+    Timed *timed = user;
+
+    timed->timer = vds_io_timer_new(timed->thread, fired, timed, NULL);
+    vds_io_timer_set(timed->timer, 1000, 1000 * 1000);
+}
+
+static void free_timer(void *user)
+{
+    Timed *timed = user;
+
+    vds_io_timer_free(timed->timer);
+}
+
+static void test_timer_repeats_until_off(void **state)
+{
+    VdsIoThread *thread = vds_io_thread_new("timer");
+    Timed timed = {.thread = thread};
+
+    assert_true(vds_io_thread_start(thread, NULL));
+    vds_io_thread_call(thread, start_timer, &timed);
+    wait_for(&timed.fired, 3);
+    g_usleep(5000);
+    vds_io_thread_call(thread, free_timer, &timed);
+    vds_io_thread_unref(thread);
+    assert_int_equal(atomic_load(&timed.fired), 3);
+}
+
+/* One that was never started holds nothing, and one that was gives all back. */
+static void test_no_descriptor_is_left(void **state)
+{
+    unsigned before = count_fds();
+
+    for (int i = 0; i < 3; i++) {
+        VdsIoThread *thread = vds_io_thread_new("fds");
+
+        assert_int_equal(count_fds(), before);
+        if (i > 0) {
+            assert_true(vds_io_thread_start(thread, NULL));
+            assert_true(count_fds() > before);
+        }
+        vds_io_thread_unref(vds_io_thread_ref(thread));
+        vds_io_thread_unref(thread);
+        assert_int_equal(count_fds(), before);
+    }
+    vds_io_thread_unref(NULL);
+    vds_mailbox_free(NULL);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mailbox_tells),
+        cmocka_unit_test(test_mailbox_loses_nothing),
+        cmocka_unit_test(test_posts_of_many_arrive_in_order),
+        cmocka_unit_test(test_call_has_happened),
+        cmocka_unit_test(test_watch_freed_in_a_callback),
+        cmocka_unit_test(test_watch_refused),
+        cmocka_unit_test(test_timer_repeats_until_off),
+        cmocka_unit_test(test_no_descriptor_is_left),
+    };
+
+    return cmocka_run_group_tests_name("util-threads", tests, NULL, NULL);
+}
