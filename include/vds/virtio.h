@@ -199,6 +199,10 @@ struct VdsDeviceHost {
      * free; it goes with this one.  The last one put is listed first. */
     bool (*put)(const VdsDeviceHost *host, const char *path, VdsVirtioDevice *device,
                 GError **error);
+    /* What devices of one machine share by name: made with the first that asks, and freed
+     * behind the last device of the machine.  Borrowed. */
+    void *(*share)(const VdsDeviceHost *host, const char *name,
+                   void *(*create)(const char *name), GDestroyNotify destroy);
 };
 
 /* One name by which a row is asked for, or an abstract parent in QOM's type tree. */

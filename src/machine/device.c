@@ -245,6 +245,7 @@ static bool device_realize(VdsMachine *machine, VdsDevice *device, VdsBus *bus,
         .find_backend = host_find_backend,
         .claim_backend = host_claim_backend,
         .put = vds_registry_put,
+        .share = vds_shared_get,
     };
     g_autofree char *path = vds_node_path(device->node);
     VdsDeviceArgs args = {

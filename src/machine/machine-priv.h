@@ -60,6 +60,7 @@ struct VdsMachine {
     const VdsDeviceClass *const *classes;
     GHashTable *drivers; /* name or alias -> VdsDriver */
     GHashTable *parts;   /* a set of VdsPart by (kind, id) */
+    GHashTable *shared;  /* name -> VdsShared */
     VdsEntry *entries;   /* newest first */
     GHashTable *by_path; /* the same by canonical path, borrowed: most queries' way */
     size_t n_entries;
@@ -101,6 +102,13 @@ void vds_bus_plug(VdsBus *bus, VdsDevice *device);
 void vds_bus_unplug(VdsDevice *device);
 /* The next free name of a bus whose owner has no id. */
 char *vds_bus_auto_name(VdsMachine *machine, const char *type);
+
+/* ---- share.c ---- */
+
+GHashTable *vds_shared_new(void);
+/* VdsDeviceHost.share */
+void *vds_shared_get(const VdsDeviceHost *host, const char *name,
+                     void *(*create)(const char *name), GDestroyNotify destroy);
 
 /* ---- registry.c ---- */
 

@@ -26,6 +26,7 @@ VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *
     machine->classes = classes;
     machine->drivers = vds_drivers_new(classes);
     machine->parts = vds_parts_new();
+    machine->shared = vds_shared_new();
     machine->by_path = g_hash_table_new(g_str_hash, g_str_equal);
     machine->buses = g_hash_table_new(g_str_hash, g_str_equal);
     machine->bus_numbers = g_hash_table_new(g_str_hash, g_str_equal);
@@ -67,6 +68,7 @@ void vds_machine_free(VdsMachine *machine)
     destroy_devices(machine, machine->anonymous);
     vds_bus_remove_roots(machine);
     vds_tree_free(machine->tree);
+    g_hash_table_unref(machine->shared);
     g_hash_table_unref(machine->parts);
     g_hash_table_unref(machine->drivers);
     g_hash_table_unref(machine->by_path);

@@ -1,0 +1,37 @@
+/*
+ * machine: what devices of one machine share by name (I/O threads, network hubs): made
+ * with the first that asks, freed behind the last device.  Refuses to know what it is.
+ */
+#include "machine-priv.h"
+
+typedef struct {
+    void *object;
+    GDestroyNotify destroy;
+} VdsShared;
+
+static void shared_free(void *data)
+{
+    VdsShared *shared = data;
+
+    shared->destroy(shared->object);
+    g_free(shared);
+}
+
+GHashTable *vds_shared_new(void)
+{
+    return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, shared_free);
+}
+
+void *vds_shared_get(const VdsDeviceHost *host, const char *name,
+                     void *(*create)(const char *name), GDestroyNotify destroy)
+{
+    VdsMachine *machine = host->machine;
+    VdsShared *shared = g_hash_table_lookup(machine->shared, name);
+
+    if (!shared) {
+        shared = g_new(VdsShared, 1);
+        *shared = (VdsShared){create(name), destroy};
+        g_hash_table_insert(machine->shared, g_strdup(name), shared);
+    }
+    return shared->object;
+}
