@@ -1,9 +1,10 @@
 /*
  * vring: the split and the packed virtqueue (virtio 1.2, 2.7 and 2.8).
  *
- * For now what a query needs: the state of a queue as a plain struct and one chain of
+ * What a query needs: the state of a queue as a plain struct and one chain of
  * descriptors read from guest memory, bounded and each word once, whatever is in there.
- * Knows no device, no feature word and no JSON.
+ * And live rings, the device's side and the driver's, which believe nothing that the
+ * other side wrote.  Knows no device, no feature word and no JSON.
  */
 #pragma once
 
@@ -110,3 +111,189 @@ VdsChain *vds_chain_read(const VdsQueueState *queue, bool has_index, uint16_t in
 uint32_t vds_queue_desc_size(const VdsQueueState *queue);
 uint32_t vds_queue_avail_size(const VdsQueueState *queue);
 uint32_t vds_queue_used_size(const VdsQueueState *queue);
+
+/* ---- rules --------------------------------------------------------------------------
+ */
+
+/* What the two sides of a ring may not do to each other, by stable ids: C configuration,
+ * S split (and what holds for both formats), I indirect tables, P packed, R reading. */
+typedef enum {
+    VDS_RULE_C1,
+    VDS_RULE_C2,
+    VDS_RULE_C3,
+    VDS_RULE_C4,
+    VDS_RULE_C5,
+    VDS_RULE_S1,
+    VDS_RULE_S2,
+    VDS_RULE_S3,
+    VDS_RULE_S4,
+    VDS_RULE_S5,
+    VDS_RULE_S6,
+    VDS_RULE_S7,
+    VDS_RULE_S8,
+    VDS_RULE_S9,
+    VDS_RULE_S10,
+    VDS_RULE_S11,
+    VDS_RULE_S12,
+    VDS_RULE_S13,
+    VDS_RULE_S14,
+    VDS_RULE_S15,
+    VDS_RULE_S16,
+    VDS_RULE_S17,
+    VDS_RULE_I1,
+    VDS_RULE_I2,
+    VDS_RULE_I3,
+    VDS_RULE_I4,
+    VDS_RULE_I5,
+    VDS_RULE_I6,
+    VDS_RULE_P1,
+    VDS_RULE_P2,
+    VDS_RULE_P3,
+    VDS_RULE_P4,
+    VDS_RULE_P5,
+    VDS_RULE_P6,
+    VDS_RULE_P7,
+    VDS_RULE_P8,
+    VDS_RULE_P9,
+    VDS_RULE_R6,
+    VDS_RULE_R7,
+    VDS_RULE_R8,
+    VDS_RULE_COUNT
+} VdsRule;
+
+typedef enum {
+    VDS_RULE_BY_DEVICE = 1 << 0, /* the device's side faults */
+    VDS_RULE_BY_DRIVER = 1 << 1, /* the driver's side faults */
+} VdsRuleSides;
+
+typedef struct {
+    const char *id;   /* "S1" */
+    const char *text; /* what is wrong */
+    unsigned refused; /* VdsRuleSides; 0: allowed */
+    const char
+        *why; /* (nullable) why it is allowed, or refused without being forbidden */
+} VdsRuleInfo;
+
+const VdsRuleInfo *vds_rule_info(VdsRule rule); /* rule < VDS_RULE_COUNT */
+
+/* A fault: the other side broke a rule.  The code is the VdsRule and the message begins
+ * with its id: "S1: head 999 is outside the ring of 8". */
+#define VDS_VRING_FAULT (vds_vring_fault_quark())
+GQuark vds_vring_fault_quark(void);
+
+/* ---- live rings ---------------------------------------------------------------------
+ */
+
+/* Both sides are plain objects without a lock: the caller serialises calls on one object;
+ * the two sides of a ring need nothing but the ring.  Little-endian only.  The map must
+ * be writable and is referenced.  After a fault the object answers as before it; whether
+ * to go on is the caller's to decide. */
+
+enum {
+    VDS_VRING_INDIRECT = 1 << 0, /* VIRTIO_F_INDIRECT_DESC was negotiated */
+    VDS_VRING_IN_ORDER = 1 << 1, /* VIRTIO_F_IN_ORDER was */
+};
+
+/* Spans of one request; a table longer than the ring is allowed up to here (I6). */
+#define VDS_VRING_CHAIN_MAX 1024
+
+/* A piece of guest memory; may cross regions that touch. */
+typedef struct {
+    uint64_t gpa;
+    uint32_t len; /* not 0 */
+} VdsSpan;
+
+/* A driver's buffer as the device got it. */
+typedef struct {
+    uint16_t id;                  /* split: the head; packed: the buffer id */
+    uint16_t slots;               /* of the ring that it holds; split: 1 */
+    uint32_t n_out, n_in;         /* spans that the device reads, and writes */
+    const VdsSpan *spans;         /* n_out, then n_in; each was mapped at the pop */
+    uint64_t out_bytes, in_bytes; /* together at most 2^32 */
+} VdsRequest;
+
+/* Only for those that vds_vring_free() left to the caller.  NULL is fine. */
+void vds_request_free(VdsRequest *request);
+
+/* -- the device's side -- */
+
+typedef struct VdsVring VdsVring;
+
+/* From setup: map, desc, avail, used, num, packed, event_idx; to go on where a ring was
+ * stopped last_avail_idx and used_idx (if has_last_avail), and the wraps (if has_wraps;
+ * both true otherwise).  Faults C1 to C4, R6 to R8. */
+VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fault);
+/* NULL is fine.  Requests that were popped and not pushed stay the caller's. */
+void vds_vring_free(VdsVring *ring);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsVring, vds_vring_free)
+
+/* The next available request; *request NULL (and true) when there is none.  It is the
+ * caller's until pushed or unpopped.  A fault moves nothing.  While notification is
+ * enabled, NULL also means: the driver will kick for the next one. */
+bool vds_vring_pop(VdsVring *ring, VdsRequest **request, GError **fault);
+/* Puts back the one that was popped last. */
+void vds_vring_unpop(VdsVring *ring, VdsRequest *request);
+/* Writes the used entry; the driver sees it from the next publish on.  written is at most
+ * request->in_bytes.  The request is consumed, also by a fault (R6). */
+bool vds_vring_push(VdsVring *ring, VdsRequest *request, uint32_t written,
+                    GError **fault);
+/* Shows the driver all that was pushed, at once.  *interrupt: it wants to be told.
+ * Faults P5 to P7, R6. */
+bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault);
+/* Asks for kicks, or spares them (a hint); starts enabled.  *more (nullable): something
+ * is available already, and no kick need come for it. */
+bool vds_vring_set_notify(VdsVring *ring, bool enable, bool *more, GError **fault);
+bool vds_vring_has_available(VdsVring *ring, bool *available, GError **fault); /* S4 */
+/* Fills in what a ring knows: all but num_default, align, the vhost part and source.  The
+ * map is borrowed.  `inuse` counts requests (split) or slots (packed), as QEMU does. */
+void vds_vring_get_state(const VdsVring *ring, VdsQueueState *state);
+
+/* -- the driver's side: one piece for guests, tests, fuzzers and benchmarks -- */
+
+typedef struct VdsDriverRing VdsDriverRing;
+
+/* Room for indirect tables in guest memory: one of `entries` descriptors of 16 bytes for
+ * each of the ring's num. */
+typedef struct {
+    uint64_t gpa;
+    uint32_t entries;
+} VdsDriverTables;
+
+/* Zeroes the three areas.  tables (nullable): without them every buffer is direct.
+ * Faults as vds_vring_new(). */
+VdsDriverRing *vds_driver_ring_new(const VdsQueueState *setup, unsigned flags,
+                                   const VdsDriverTables *tables, GError **fault);
+void vds_driver_ring_free(VdsDriverRing *ring); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsDriverRing, vds_driver_ring_free)
+
+typedef struct {
+    const VdsSpan *spans; /* n_out that the device reads, then n_in that it writes */
+    uint32_t n_out, n_in; /* together not 0 */
+    void *token;          /* not NULL: comes back when the buffer is used */
+} VdsBuffer;
+
+typedef struct {
+    void *token;      /* NULL: none */
+    uint32_t written; /* by the device's word; at most what it may write (S8) */
+} VdsUsed;
+
+uint32_t vds_driver_ring_get_free(const VdsDriverRing *ring);    /* descriptors */
+uint32_t vds_driver_ring_get_pending(const VdsDriverRing *ring); /* buffers not back */
+
+/* Makes a buffer available, visible at once.  As in Linux more than one span goes into a
+ * table when there is one that is long enough.  *added false (and true): no room. */
+bool vds_driver_ring_add(VdsDriverRing *ring, const VdsBuffer *buffer, bool *added,
+                         GError **fault);
+/* Once after one or more adds: does the device want a kick?  P5 to P7, R6. */
+bool vds_driver_ring_should_kick(VdsDriverRing *ring, bool *kick, GError **fault);
+/* The next used buffer; used->token NULL (and true) when there is none.  While interrupts
+ * are enabled, NULL also means: one will come for the next.  Faults S5, S7, S8, P2, R6:
+ * the device lied. */
+bool vds_driver_ring_get_used(VdsDriverRing *ring, VdsUsed *used, GError **fault);
+/* Asks for interrupts, or spares them (a hint); starts enabled.  *more (nullable):
+ * something is used already. */
+bool vds_driver_ring_set_interrupts(VdsDriverRing *ring, bool enable, bool *more,
+                                    GError **fault);
+/* After the device was reset: the token of a buffer that it still had; NULL: none left.
+ */
+void *vds_driver_ring_take_back(VdsDriverRing *ring);

@@ -1,0 +1,362 @@
+/*
+ * vring: the device's side, as far as the two formats have it in common.
+ *
+ * Owns the requests: recycled, known by id while they are out, and kept by age where
+ * they go back in order.  Refuses to know where a format keeps its indices in memory.
+ */
+#include "device-priv.h"
+
+/* ---- requests ---- */
+
+void vds_request_free(VdsRequest *request)
+{
+    Request *own = (Request *)request;
+
+    if (own) {
+        g_free(own->spans);
+        g_free(own);
+    }
+}
+
+static Request *pool_take(VdsVring *ring)
+{
+    Request *request = ring->pool;
+
+    if (!request) {
+        request = g_new0(Request, 1);
+        request->ring = ring;
+        return request;
+    }
+    ring->pool = request->next;
+    request->next = NULL;
+    return request;
+}
+
+static void pool_give(VdsVring *ring, Request *request)
+{
+    VdsSpan *spans = request->spans;
+
+    *request =
+        (Request){.ring = ring, .spans = spans, .cap = request->cap, .next = ring->pool};
+    ring->pool = request;
+}
+
+static void enlist(VdsVring *ring, Request *request)
+{
+    ring->outstanding[request->pub.id] = request;
+    request->prev = ring->youngest;
+    *(ring->youngest ? &ring->youngest->next : &ring->oldest) = request;
+    ring->youngest = request;
+}
+
+static void delist(VdsVring *ring, Request *request)
+{
+    ring->outstanding[request->pub.id] = NULL;
+    *(request->prev ? &request->prev->next : &ring->oldest) = request->next;
+    *(request->next ? &request->next->prev : &ring->youngest) = request->prev;
+}
+
+/* ---- collecting a chain ---- */
+
+static void append_span(Request *request, const VdsDesc *desc)
+{
+    uint32_t n = request->pub.n_out + request->pub.n_in;
+
+    if (n == request->cap) {
+        request->cap = MAX(8, request->cap * 2);
+        request->spans = g_renew(VdsSpan, request->spans, request->cap);
+    }
+    request->spans[n] = (VdsSpan){desc->addr, desc->len};
+    request->pub.spans = request->spans;
+}
+
+bool vds_walk_add(const Walk *walk, const VdsDesc *desc, uint32_t i, GError **fault)
+{
+    VdsRequest *request = &walk->request->pub;
+    bool writable = desc->flags & VDS_DESC_F_WRITE;
+
+    if (desc->len == 0) {
+        return vds_vring_fault(fault, VDS_RULE_S10, "descriptor %" PRIu32 " has length 0",
+                               i);
+    }
+    if (!writable && request->n_in > 0) {
+        return vds_vring_fault(fault, VDS_RULE_S9,
+                               "descriptor %" PRIu32 " is readable and follows %" PRIu32
+                               " writable",
+                               i, request->n_in);
+    }
+    if (desc->len - 1 > UINT64_MAX - desc->addr) {
+        return vds_vring_fault(fault, VDS_RULE_S11,
+                               "descriptor %" PRIu32 ": buffer at 0x%" PRIx64
+                               ", length %" PRIu32 ", ends beyond 2^64",
+                               i, desc->addr, desc->len);
+    }
+    if (!vds_guest_map_has(walk->ring->map, desc->addr, desc->len)) {
+        return vds_vring_fault(fault, VDS_RULE_S12,
+                               "descriptor %" PRIu32 ": buffer at 0x%" PRIx64
+                               ", length %" PRIu32 ", is not mapped",
+                               i, desc->addr, desc->len);
+    }
+    if (request->out_bytes + request->in_bytes + desc->len > UINT64_C(1) << 32) {
+        return vds_vring_fault(fault, VDS_RULE_S13,
+                               "descriptor %" PRIu32 " makes it %" PRIu64
+                               " bytes, over 2^32",
+                               i, request->out_bytes + request->in_bytes + desc->len);
+    }
+    if (request->n_out + request->n_in >= walk->limit) {
+        return vds_vring_fault(fault, VDS_RULE_I6,
+                               "chain has more than %" PRIu32 " descriptors",
+                               walk->limit);
+    }
+    append_span(walk->request, desc);
+    *(writable ? &request->n_in : &request->n_out) += 1;
+    *(writable ? &request->in_bytes : &request->out_bytes) += desc->len;
+    return true;
+}
+
+bool vds_walk_table(const Walk *walk, const VdsDesc *desc, VdsGuestArea *table,
+                    uint32_t *n, GError **fault)
+{
+    VdsVring *ring = walk->ring;
+
+    if (!ring->indirect) {
+        return vds_vring_fault(fault, VDS_RULE_I1,
+                               "an indirect table, and VIRTIO_F_INDIRECT_DESC was not"
+                               " negotiated");
+    }
+    *n = desc->len / VDS_DESC_SIZE;
+    if (*n == 0 || desc->len % VDS_DESC_SIZE != 0 || *n > VDS_INDIRECT_MAX) {
+        return vds_vring_fault(fault, VDS_RULE_I3,
+                               "indirect table of %" PRIu32
+                               " bytes is not 1 to %u descriptors of %u",
+                               desc->len, VDS_INDIRECT_MAX, VDS_DESC_SIZE);
+    }
+    if (!vds_guest_map_has(ring->map, desc->addr, desc->len)) {
+        return vds_vring_fault(fault, VDS_RULE_I5,
+                               "indirect table at 0x%" PRIx64 ", length %" PRIu32
+                               ", is not mapped",
+                               desc->addr, desc->len);
+    }
+    return vds_guest_area_init(table, ring->map, desc->addr, desc->len, 8, fault);
+}
+
+bool vds_area_read_desc(const VdsGuestArea *area, uint32_t i, uint64_t words[2],
+                        GError **fault)
+{
+    uint64_t offset = UINT64_C(16) * i;
+
+    return vds_guest_area_load_u64(area, offset, &words[0], fault) &&
+           vds_guest_area_load_u64(area, offset + 8, &words[1], fault);
+}
+
+/* ---- the ring ---- */
+
+VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fault)
+{
+    g_autoptr(VdsVring) ring = g_new0(VdsVring, 1);
+
+    if (!vds_vring_result(vds_ring_areas_init(&ring->areas, setup, fault), fault)) {
+        return NULL;
+    }
+    ring->ops = setup->packed ? &vds_vring_packed_ops : &vds_vring_split_ops;
+    ring->map = vds_guest_map_ref(setup->map);
+    ring->num = setup->num;
+    ring->event_idx = setup->event_idx;
+    ring->indirect = flags & VDS_VRING_INDIRECT;
+    ring->in_order = flags & VDS_VRING_IN_ORDER;
+    ring->notify = true;
+    if (setup->has_last_avail) {
+        ring->last_avail = ring->shadow_avail = setup->last_avail_idx;
+        ring->used_idx = setup->used_idx;
+    }
+    ring->avail_wrap = !setup->has_wraps || setup->last_avail_wrap;
+    ring->used_wrap = !setup->has_wraps || setup->used_wrap;
+    if (setup->packed && (ring->last_avail >= ring->num || ring->used_idx >= ring->num)) {
+        vds_vring_fault(fault, VDS_RULE_P4,
+                        "positions %u and %u are outside the ring of %" PRIu32,
+                        ring->last_avail, ring->used_idx, ring->num);
+        return NULL;
+    }
+    ring->outstanding = g_new0(Request *, ring->num);
+    return g_steal_pointer(&ring);
+}
+
+void vds_vring_free(VdsVring *ring)
+{
+    if (!ring) {
+        return;
+    }
+    for (Request *request = ring->oldest, *next; request; request = next) {
+        next = request->next;
+        if (request->done) {
+            vds_request_free(&request->pub);
+        }
+    }
+    for (Request *request = ring->pool, *next; request; request = next) {
+        next = request->next;
+        vds_request_free(&request->pub);
+    }
+    vds_guest_map_unref(ring->map);
+    g_free(ring->outstanding);
+    g_free(ring);
+}
+
+/* Tells the driver to kick for last_avail, if it was not told yet. */
+static bool arm(VdsVring *ring, GError **fault)
+{
+    if (ring->armed) {
+        return true;
+    }
+    if (!ring->ops->arm(ring, fault)) {
+        return false;
+    }
+    /* Pairs with the fence in vds_driver_ring_should_kick(): either the driver sees what
+     * we ask for, or we see what it made available. */
+    atomic_thread_fence(memory_order_seq_cst);
+    ring->armed = true;
+    return true;
+}
+
+/* An empty ring is armed and looked at once more. */
+static bool find_available(VdsVring *ring, bool *available, GError **fault)
+{
+    bool armed = ring->armed;
+
+    if (!ring->ops->has_available(ring, available, fault)) {
+        return false;
+    }
+    if (*available || !ring->notify || armed) {
+        return true;
+    }
+    return arm(ring, fault) && ring->ops->has_available(ring, available, fault);
+}
+
+bool vds_vring_pop(VdsVring *ring, VdsRequest **request, GError **fault)
+{
+    bool available = false;
+    Request *taken = NULL;
+
+    *request = NULL;
+    if (!find_available(ring, &available, fault)) {
+        return vds_vring_result(false, fault);
+    }
+    if (!available) {
+        return true;
+    }
+    taken = pool_take(ring);
+    if (!ring->ops->take(ring, taken, fault)) {
+        pool_give(ring, taken);
+        return vds_vring_result(false, fault);
+    }
+    enlist(ring, taken);
+    /* Without EVENT_IDX to be told is no matter of where. */
+    ring->armed = ring->armed && !ring->event_idx;
+    *request = &taken->pub;
+    return true;
+}
+
+void vds_vring_unpop(VdsVring *ring, VdsRequest *request)
+{
+    Request *own = (Request *)request;
+
+    g_assert(own->ring == ring && own == ring->youngest && !own->done);
+    delist(ring, own);
+    ring->ops->put_back(ring, own);
+    ring->armed = ring->armed && !ring->event_idx;
+    pool_give(ring, own);
+}
+
+/* Writes a used entry and recycles the request, whatever became of it. */
+static bool give_back(VdsVring *ring, Request *request, GError **fault)
+{
+    bool ok = ring->ops->push(ring, request, fault);
+
+    delist(ring, request);
+    pool_give(ring, request);
+    return vds_vring_result(ok, fault);
+}
+
+bool vds_vring_push(VdsVring *ring, VdsRequest *request, uint32_t written, GError **fault)
+{
+    Request *own = (Request *)request;
+
+    g_assert(own->ring == ring && !own->done && ring->outstanding[request->id] == own);
+    g_assert(written <= request->in_bytes);
+    own->written = written;
+    own->done = true;
+    if (!ring->in_order) {
+        return give_back(ring, own, fault);
+    }
+    while (ring->oldest && ring->oldest->done) {
+        if (!give_back(ring, ring->oldest, fault)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault)
+{
+    bool wanted = false;
+
+    *interrupt = false;
+    if (ring->unpublished == 0) {
+        return true;
+    }
+    if (!ring->ops->publish(ring, fault)) {
+        return vds_vring_result(false, fault);
+    }
+    /* Pairs with the fence in vds_driver_ring_get_used(): either we see what the driver
+     * asks for, or it sees what we used. */
+    atomic_thread_fence(memory_order_seq_cst);
+    if (!ring->ops->should_interrupt(ring, &wanted, fault)) {
+        return vds_vring_result(false, fault);
+    }
+    *interrupt = wanted;
+    return true;
+}
+
+bool vds_vring_set_notify(VdsVring *ring, bool enable, bool *more, GError **fault)
+{
+    bool available = false;
+
+    ring->notify = enable;
+    if (!enable) {
+        ring->armed = false;
+        return vds_vring_result(ring->ops->disarm(ring, fault), fault);
+    }
+    if (!arm(ring, fault) || !ring->ops->has_available(ring, &available, fault)) {
+        return vds_vring_result(false, fault);
+    }
+    if (more) {
+        *more = available;
+    }
+    return true;
+}
+
+bool vds_vring_has_available(VdsVring *ring, bool *available, GError **fault)
+{
+    return vds_vring_result(ring->ops->has_available(ring, available, fault), fault);
+}
+
+void vds_vring_get_state(const VdsVring *ring, VdsQueueState *state)
+{
+    state->packed = ring->ops == &vds_vring_packed_ops;
+    state->big_endian = false;
+    state->event_idx = ring->event_idx;
+    state->num = ring->num;
+    state->desc = ring->areas.desc.gpa;
+    state->avail = ring->areas.avail.gpa;
+    state->used = ring->areas.used.gpa;
+    state->has_last_avail = state->has_shadow_avail = true;
+    state->last_avail_idx = ring->last_avail;
+    state->shadow_avail_idx = ring->shadow_avail;
+    state->used_idx = ring->used_idx;
+    state->has_wraps = state->packed;
+    state->last_avail_wrap = ring->avail_wrap;
+    state->used_wrap = ring->used_wrap;
+    state->inuse = ring->inuse;
+    state->signalled_used = ring->signalled_used;
+    state->signalled_used_valid = ring->signalled_used_valid;
+    state->map = ring->map;
+}
