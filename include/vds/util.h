@@ -178,6 +178,8 @@ bool vds_prop_get_size(const VdsProp *prop, uint64_t default_unit, uint64_t *val
 /* How many bytes of `name` a message shows: at most VDS_NAME_MAX, never half a UTF-8
  * sequence.  Use as the precision of "%.*s". */
 int vds_name_len(const char *name);
+/* QEMU's identifiers: letters, digits, '-', '.', '_', beginning with a letter. */
+bool vds_id_is_well_formed(const char *id);
 
 /* ---- threads ---------------------------------------------------------------------- */
 

@@ -24,7 +24,6 @@ bool vds_cli_apply_chardev(VdsCliParse *parse, const VdsCliRow *row, const char 
                            GError **error)
 {
     VdsProps *props = vds_cli_props(row, argument, error);
-
     const VdsChardev *chardev = props ? vds_cli_chardev_add(parse, props, error) : NULL;
 
     if (chardev) { /* a device may be wired to it */

@@ -79,15 +79,11 @@ static bool required_is_there(const VdsCliRow *row, const VdsProps *props, GErro
     return true;
 }
 
-/* QEMU's identifiers: letters, digits, '-', '.', '_', beginning with a letter. */
-static bool id_is_well_formed(const VdsCliRow *row, const VdsProps *props, GError **error)
+static bool check_id(const VdsCliRow *row, const VdsProps *props, GError **error)
 {
     const VdsProp *prop = row->id ? vds_props_find(props, row->id) : NULL;
-    size_t len =
-        prop ? strspn(prop->text, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "-._") : 0;
 
-    if (prop && (prop->kind != VDS_PROP_STRING || !g_ascii_isalpha(prop->text[0]) ||
-                 prop->text[len] != '\0')) {
+    if (prop && (prop->kind != VDS_PROP_STRING || !vds_id_is_well_formed(prop->text))) {
         g_set_error(error, VDS_CLI_ERROR, VDS_CLI_ERROR_VALUE,
                     "Parameter '%s' expects an identifier", row->id);
         return false;
@@ -100,7 +96,7 @@ VdsProps *vds_cli_props(const VdsCliRow *row, const char *argument, GError **err
     g_autoptr(VdsProps) props = vds_keyval_parse(argument, row->implied, error);
 
     if (!props || !keys_are_allowed(row, props, error) ||
-        !required_is_there(row, props, error) || !id_is_well_formed(row, props, error)) {
+        !required_is_there(row, props, error) || !check_id(row, props, error)) {
         return NULL;
     }
     return g_steal_pointer(&props);

@@ -48,8 +48,7 @@ static bool host_claim_backend(const VdsDeviceHost *host, const char *kind,
     return true;
 }
 
-/* ---- going
- * ------------------------------------------------------------------------------ */
+/* ---- going ------------------------------------------------------------------------- */
 
 static void tell_deleted(const VdsMachine *machine, const char *id, const char *path)
 {
@@ -126,18 +125,7 @@ bool vds_machine_device_del(VdsMachine *machine, const char *id_or_path, GError 
     return true;
 }
 
-/* ---- coming
- * ----------------------------------------------------------------------------- */
-
-/* A letter, then letters, digits and "-._", as QEMU. */
-static bool id_is_wellformed(const char *id)
-{
-    if (!g_ascii_isalpha(id[0])) {
-        return false;
-    }
-    return id[strspn(id, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ"
-                         "0123456789-._")] == '\0';
-}
+/* ---- coming ------------------------------------------------------------------------ */
 
 static const VdsDriver *choose_driver(const VdsMachine *machine, const VdsProps *props,
                                       GError **error)
@@ -279,7 +267,7 @@ bool vds_machine_device_add(VdsMachine *machine, const VdsProps *props, GError *
     VdsDevice *device;
     VdsBus *bus;
 
-    if (id_prop && !id_is_wellformed(id_prop->text)) {
+    if (id_prop && !vds_id_is_well_formed(id_prop->text)) {
         return refuse(error, VDS_MACHINE_ERROR_BAD_ID,
                       "Parameter 'id' expects an identifier");
     }

@@ -1,5 +1,5 @@
 /*
- * util: names of strangers in our messages.
+ * util: names of strangers: in our messages, and as ids.
  */
 #include <string.h>
 
@@ -16,4 +16,10 @@ int vds_name_len(const char *name)
         }
     }
     return (int)len;
+}
+
+bool vds_id_is_well_formed(const char *id)
+{
+    return g_ascii_isalpha(id[0]) &&
+           id[strspn(id, G_CSET_a_2_z G_CSET_A_2_Z G_CSET_DIGITS "-._")] == '\0';
 }

@@ -177,6 +177,20 @@ static void test_names_are_cut_between_characters(void **state)
     assert_int_equal(vds_name_len(""), 0);
 }
 
+static void test_ids(void **state)
+{
+    static const struct {
+        const char *id;
+        bool ok;
+    } rows[] = {{"a", true},     {"Z9-._", true},     {"net0", true},      {"", false},
+                {"0a", false},   {"_a", false},       {"a b", false},      {"a/b", false},
+                {"a[0]", false}, {"\xc3\xa9", false}, {"a\xc3\xa9", false}};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        assert_int_equal(vds_id_is_well_formed(rows[i].id), rows[i].ok);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -188,6 +202,7 @@ int main(void)
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_bools),
         cmocka_unit_test(test_names_are_cut_between_characters),
+        cmocka_unit_test(test_ids),
     };
 
     return cmocka_run_group_tests_name("util", tests, NULL, NULL);
