@@ -13,7 +13,6 @@ typedef enum {
     VDS_CMDS_ERROR_QUEUE,  /* Invalid virtqueue number N, Invalid vhost virtqueue number N
                             */
     VDS_CMDS_ERROR_VHOST,  /* Error: vhost device has not started yet */
-    VDS_CMDS_ERROR_TYPE,   /* a type name that qom-list-properties cannot list */
     VDS_CMDS_ERROR_RECORD, /* a recorded-queue file that is refused; file and member named
                             */
 } VdsCmdsError;
@@ -44,11 +43,7 @@ extern const VdsQapiDispatch vds_cmds_dispatch;
 char *vds_cmds_hmp(VdsCmds *cmds, const char *line);
 
 /* The SHUTDOWN event. */
-typedef enum {
-    VDS_SHUTDOWN_QMP_QUIT,
-    VDS_SHUTDOWN_SIGNAL,
-    VDS_SHUTDOWN_UI
-} VdsShutdownCause;
+typedef enum { VDS_SHUTDOWN_QMP_QUIT, VDS_SHUTDOWN_SIGNAL } VdsShutdownCause;
 void vds_cmds_emit_shutdown(VdsCmds *cmds, bool guest, VdsShutdownCause cause);
 
 /* The row of device kind virtio-replay, for main's table. */

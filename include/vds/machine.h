@@ -32,7 +32,6 @@ typedef enum {
     VDS_RUN_PAUSED,
     VDS_RUN_SHUTDOWN,
 } VdsRunState;
-const char *vds_run_state_name(VdsRunState state); /* "prelaunch", ... */
 
 /* One way for the machine to tell: called on the main loop, after the fact. */
 typedef struct {

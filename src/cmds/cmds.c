@@ -60,7 +60,6 @@ void vds_cmds_emit_shutdown(VdsCmds *cmds, bool guest, VdsShutdownCause cause)
     static const QapiShutdownCause reasons[] = {
         [VDS_SHUTDOWN_QMP_QUIT] = QAPI_SHUTDOWN_CAUSE_HOST_QMP_QUIT,
         [VDS_SHUTDOWN_SIGNAL] = QAPI_SHUTDOWN_CAUSE_HOST_SIGNAL,
-        [VDS_SHUTDOWN_UI] = QAPI_SHUTDOWN_CAUSE_HOST_UI,
     };
 
     qapi_event_shutdown(cmds->sink, guest, reasons[cause]);

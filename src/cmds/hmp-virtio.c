@@ -55,8 +55,7 @@ void hmp_info_virtio(VdsCmds *cmds, const HmpArg *args, GString *out, GError **e
     }
 }
 
-/* ---- info virtio-status
- * ---------------------------------------------------------------- */
+/* ---- info virtio-status ------------------------------------------------------------ */
 
 static void print_vhost(GString *out, const QapiVhostStatus *vhost)
 {
@@ -141,8 +140,7 @@ void hmp_info_virtio_status(VdsCmds *cmds, const HmpArg *args, GString *out,
     }
 }
 
-/* ---- info virtio-queue-status
- * ------------------------------------------------------------- */
+/* ---- info virtio-queue-status ------------------------------------------------------ */
 
 void hmp_info_virtio_queue_status(VdsCmds *cmds, const HmpArg *args, GString *out,
                                   GError **error)
@@ -184,8 +182,7 @@ void hmp_info_virtio_queue_status(VdsCmds *cmds, const HmpArg *args, GString *ou
                            status->vring_used);
 }
 
-/* ---- info virtio-vhost-queue-status
- * --------------------------------------------------------- */
+/* ---- info virtio-vhost-queue-status ------------------------------------------------ */
 
 void hmp_info_virtio_vhost_queue_status(VdsCmds *cmds, const HmpArg *args, GString *out,
                                         GError **error)
@@ -217,8 +214,7 @@ void hmp_info_virtio_vhost_queue_status(VdsCmds *cmds, const HmpArg *args, GStri
     g_string_append_printf(out, "    used_size:   %u\n", status->used_size);
 }
 
-/* ---- info virtio-queue-element
- * ---------------------------------------------------------------- */
+/* ---- info virtio-queue-element ----------------------------------------------------- */
 
 static void print_desc(GString *out, const QapiVirtioRingDesc *desc, bool last)
 {

@@ -9,8 +9,7 @@
 
 #include "hmp-priv.h"
 
-/* ---- words
- * ------------------------------------------------------------------------------ */
+/* ---- words ------------------------------------------------------------------------- */
 
 static const char *skip_space(const char *text)
 {
@@ -69,8 +68,7 @@ static char *take_word(const char **rest)
     return len > 0 ? g_strndup(at, len) : NULL;
 }
 
-/* ---- arguments
- * ---------------------------------------------------------------------------- */
+/* ---- arguments --------------------------------------------------------------------- */
 
 static bool read_string(const HmpCommand *command, const char **rest, HmpArg *arg,
                         GString *out)
@@ -161,8 +159,7 @@ static bool read_args(const HmpCommand *command, const char *rest, HmpArg *args,
     return true;
 }
 
-/* ---- look-up and help
- * ------------------------------------------------------------------------ */
+/* ---- look-up and help -------------------------------------------------------------- */
 
 static bool name_matches(const char *names, const char *word)
 {
@@ -225,8 +222,7 @@ void hmp_help(VdsCmds *cmds, const HmpArg *args, GString *out, GError **error)
     }
 }
 
-/* ---- one line
- * ---------------------------------------------------------------------------------- */
+/* ---- one line ---------------------------------------------------------------------- */
 
 /* `typed` is how the command was called: names of one command are several. */
 static void run_command(VdsCmds *cmds, const HmpCommand *command, const char *typed,

@@ -35,8 +35,7 @@ static void *collector_finish(Collector *collector, size_t *n)
     return copy;
 }
 
-/* ---- values
- * ------------------------------------------------------------------------------ */
+/* ---- values ------------------------------------------------------------------------ */
 
 static JsonNode *prop_to_node(const VdsProp *prop)
 {
@@ -75,8 +74,7 @@ static VdsQapiAny *prop_to_any(VdsArena *arena, const VdsProp *prop)
     return any;
 }
 
-/* ---- objects
- * ------------------------------------------------------------------------------- */
+/* ---- objects ----------------------------------------------------------------------- */
 
 static void add_property(const char *name, const char *type, void *user)
 {
@@ -114,8 +112,7 @@ VdsQapiAny *qmp_qom_get(VdsCmds *ctx, VdsArena *arena, const char *path,
     return any;
 }
 
-/* ---- types
- * ----------------------------------------------------------------------------------- */
+/* ---- types ------------------------------------------------------------------------- */
 
 static void add_type(const char *name, const char *parent, bool abstract, void *user)
 {
@@ -184,8 +181,7 @@ QapiObjectPropertyInfoList *qmp_qom_list_properties(VdsCmds *ctx, VdsArena *aren
     return reply;
 }
 
-/* ---- hot plug
- * ----------------------------------------------------------------------------------- */
+/* ---- hot plug ---------------------------------------------------------------------- */
 
 /* The three that every device has are plain words, and an empty container would vanish
  * where nested values become dotted names: neither may be lost without a word. */

@@ -27,8 +27,7 @@ static const VdsJsonLimits file_limits = {
 #define refuse(error, ...)                                                               \
     g_set_error(error, VDS_CMDS_ERROR, VDS_CMDS_ERROR_RECORD, __VA_ARGS__)
 
-/* ---- files
- * ----------------------------------------------------------------------------- */
+/* ---- files ------------------------------------------------------------------------- */
 
 /* A regular file's whole content, or `len` bytes from `offset`, appended to a buffer. */
 static bool read_all(int fd, const char *name, uint64_t offset, uint64_t len, VdsBuf *to,
@@ -106,8 +105,7 @@ static int open_pages(const char *recording, const char *name, uint64_t *size,
     return fd;
 }
 
-/* ---- memories
- * ------------------------------------------------------------------------------ */
+/* ---- memories ---------------------------------------------------------------------- */
 
 /* Appends one region's bytes and says where they went. */
 static bool copy_region(const char *recording, const QapiSnapshotRegion *region,
@@ -247,8 +245,7 @@ static GHashTable *load_memories(const char *recording,
     return g_steal_pointer(&maps);
 }
 
-/* ---- devices
- * ---------------------------------------------------------------------------------- */
+/* ---- devices ----------------------------------------------------------------------- */
 
 static const VdsEndian endians[] = {
     [QAPI_SNAPSHOT_ENDIAN_LITTLE] = VDS_ENDIAN_LITTLE,
@@ -356,8 +353,7 @@ static VdsVirtioDevice *load_device(const char *recording,
     return loaded;
 }
 
-/* ---- the file
- * ------------------------------------------------------------------------------------ */
+/* ---- the file ---------------------------------------------------------------------- */
 
 static const QapiVirtioSnapshot *parse_snapshot(const char *recording, VdsJsonTape *tape,
                                                 VdsArena *arena, GError **error)

@@ -61,8 +61,7 @@ static QapiVhostDeviceProtocols device_protocols(VdsArena *arena, uint64_t proto
     };
 }
 
-/* ---- x-query-virtio
- * -------------------------------------------------------------------- */
+/* ---- x-query-virtio ---------------------------------------------------------------- */
 
 static void add_info(const char *path, VdsVirtioDevice *device, void *user)
 {
@@ -84,8 +83,7 @@ QapiVirtioInfoList *qmp_x_query_virtio(VdsCmds *ctx, VdsArena *arena, GError **e
     return list;
 }
 
-/* ---- x-query-virtio-status
- * ------------------------------------------------------------- */
+/* ---- x-query-virtio-status --------------------------------------------------------- */
 
 static const char *const endian_names[] = {
     [VDS_ENDIAN_LITTLE] = "little",
@@ -170,8 +168,7 @@ QapiVirtioStatus *qmp_x_query_virtio_status(VdsCmds *ctx, VdsArena *arena,
     return status;
 }
 
-/* ---- x-query-virtio-queue-status
- * -------------------------------------------------------- */
+/* ---- x-query-virtio-queue-status --------------------------------------------------- */
 
 static bool find_queue(VdsVirtioDevice *device, uint16_t queue, VdsQueueState *state,
                        GError **error)
@@ -222,8 +219,7 @@ QapiVirtQueueStatus *qmp_x_query_virtio_queue_status(VdsCmds *ctx, VdsArena *are
     return status;
 }
 
-/* ---- x-query-virtio-vhost-queue-status
- * ---------------------------------------------------- */
+/* ---- x-query-virtio-vhost-queue-status --------------------------------------------- */
 
 QapiVirtVhostQueueStatus *
 qmp_x_query_virtio_vhost_queue_status(VdsCmds *ctx, VdsArena *arena, const char *path,
@@ -267,8 +263,7 @@ qmp_x_query_virtio_vhost_queue_status(VdsCmds *ctx, VdsArena *arena, const char 
     return status;
 }
 
-/* ---- x-query-virtio-queue-element
- * ---------------------------------------------------------- */
+/* ---- x-query-virtio-queue-element -------------------------------------------------- */
 
 static QapiVirtioRingDescList element_descs(VdsArena *arena, const VdsElement *element)
 {

@@ -4,18 +4,6 @@
  */
 #include "machine-priv.h"
 
-const char *vds_run_state_name(VdsRunState state)
-{
-    static const char *const names[] = {
-        [VDS_RUN_PRELAUNCH] = "prelaunch",
-        [VDS_RUN_RUNNING] = "running",
-        [VDS_RUN_PAUSED] = "paused",
-        [VDS_RUN_SHUTDOWN] = "shutdown",
-    };
-
-    return names[state];
-}
-
 VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *classes)
 {
     VdsMachine *machine = g_new0(VdsMachine, 1);

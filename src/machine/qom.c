@@ -239,8 +239,7 @@ static bool part_get(const VdsNode *node, const char *name, VdsProp *value)
 
 const VdsNodeOps vds_qom_part_ops = {part_list, part_get};
 
-/* ---- the two commands
- * ------------------------------------------------------------------ */
+/* ---- the two commands -------------------------------------------------------------- */
 
 static const VdsNode *resolve(const VdsMachine *machine, const char *path, GError **error)
 {

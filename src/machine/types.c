@@ -96,8 +96,7 @@ void vds_machine_list_types(const VdsMachine *machine, const char *implements,
     }
 }
 
-/* ---- properties
- * ------------------------------------------------------------------------ */
+/* ---- properties -------------------------------------------------------------------- */
 
 typedef struct {
     VdsPropertyFunc func;

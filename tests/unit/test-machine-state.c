@@ -82,20 +82,10 @@ static void test_transitions(void **state)
     g_string_free(told, TRUE);
 }
 
-static void test_names(void **state)
-{
-    static const char *const names[] = {"prelaunch", "running", "paused", "shutdown"};
-
-    for (int i = 0; i < (int)G_N_ELEMENTS(names); i++) {
-        assert_string_equal(vds_run_state_name((VdsRunState)i), names[i]);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_transitions),
-        cmocka_unit_test(test_names),
     };
 
     return cmocka_run_group_tests_name("machine-state", tests, NULL, NULL);
