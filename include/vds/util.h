@@ -56,7 +56,7 @@ static inline size_t vds_buf_len(const VdsBuf *buf)
 
 static inline const uint8_t *vds_buf_bytes(const VdsBuf *buf)
 {
-    return buf->data + buf->head;
+    return buf->data ? buf->data + buf->head : buf->data;
 }
 
 /* Makes room for at least n more bytes and returns where they go.  Commit them with

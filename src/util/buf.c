@@ -28,6 +28,7 @@ static void buf_compact(VdsBuf *buf)
 
 uint8_t *vds_buf_reserve(VdsBuf *buf, size_t n)
 {
+    n = MAX(n, 1); /* so that there is always a place to point to */
     if (buf->cap - buf->end < n) {
         /* Moving is worth it only when it frees at least as much as it moves. */
         if (buf->head >= vds_buf_len(buf) && buf->head > 0) {

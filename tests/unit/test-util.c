@@ -32,6 +32,17 @@ static void test_buf_keeps_order(void **state)
     g_string_free(expected, TRUE);
 }
 
+static void test_an_empty_buf_is_no_trap(void **state)
+{
+    g_auto(VdsBuf) buf = {0};
+
+    assert_null(vds_buf_bytes(&buf));
+    assert_non_null(vds_buf_reserve(&buf, 0));
+    vds_buf_append(&buf, NULL, 0);
+    vds_buf_consume(&buf, 0);
+    assert_int_equal(vds_buf_len(&buf), 0);
+}
+
 static void test_buf_gives_memory_back(void **state)
 {
     g_auto(VdsBuf) buf = {0};
@@ -195,6 +206,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_buf_keeps_order),
+        cmocka_unit_test(test_an_empty_buf_is_no_trap),
         cmocka_unit_test(test_buf_gives_memory_back),
         cmocka_unit_test(test_arena_zeroes_and_owns),
         cmocka_unit_test(test_props_last_wins_in_place),
