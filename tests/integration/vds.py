@@ -23,7 +23,7 @@ import time
 import traceback
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
-TIMEOUT = 20
+TIMEOUT = 60  # generous: sanitizers, and machines that do other things
 
 
 def daemon_path():
