@@ -100,7 +100,7 @@ bool vds_vring_fault(GError **fault, VdsRule rule, const char *format, ...)
     if (fault) {
         g_autofree char *text = g_strdup_vprintf(format, args);
 
-        g_set_error(fault, VDS_VRING_FAULT, rule, "%s: %s", rules[rule].id, text);
+        g_set_error(fault, VDS_VRING_FAULT, (int)rule, "%s: %s", rules[rule].id, text);
     }
     va_end(args);
     return false;
