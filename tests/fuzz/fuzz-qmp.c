@@ -60,11 +60,10 @@ static void check_line(const char *line, size_t len)
     for (size_t i = 0; i < len; i++) {
         g_assert(line[i] >= ' ' && line[i] < 0x7f);
     }
-    /* A number beyond a double's range is echoed as QEMU does: inf, which is no JSON. */
-    if (!tape && !g_strstr_len(line, (gssize)len, "inf")) {
+    if (!tape) {
         g_error("answered %.*s: %s", (int)len, line, error->message);
     }
-    g_assert(!tape || vds_json_value_kind(vds_json_tape_root(tape)) == VDS_JSON_OBJECT);
+    g_assert(vds_json_value_kind(vds_json_tape_root(tape)) == VDS_JSON_OBJECT);
 }
 
 static void check_lines(const GString *heard)
