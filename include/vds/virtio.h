@@ -14,6 +14,12 @@ typedef enum {
     VDS_VIRTIO_ERROR_BACKEND,   /* what a device is to be wired to is missing or unfit */
     VDS_VIRTIO_ERROR_NO_OBJECT, /* a link names no object (QMP class DeviceNotFound) */
     VDS_VIRTIO_ERROR_STATE,     /* a recorded state that contradicts itself */
+    /* What a driver asked in vain; also the device's last-refusal. */
+    VDS_VIRTIO_ERROR_STATUS,   /* a step that the status does not allow */
+    VDS_VIRTIO_ERROR_FEATURES, /* a set of features that cannot be */
+    VDS_VIRTIO_ERROR_QUEUE,    /* a queue that is not there, or not in that state */
+    VDS_VIRTIO_ERROR_CONFIG,   /* a byte of the config space that is not there or fixed */
+    VDS_VIRTIO_ERROR_SYSTEM,   /* a descriptor or a thread could not be had */
 } VdsVirtioError;
 
 #define VDS_VIRTIO_MAX_QUEUES 1024 /* as QEMU counts */
@@ -32,7 +38,18 @@ enum { /* the bits the core itself acts on (virtio 1.2, 6) */
        VDS_F_VERSION_1 = 32,
        VDS_F_ACCESS_PLATFORM = 33,
        VDS_F_RING_PACKED = 34,
+       VDS_F_IN_ORDER = 35,
        VDS_F_RING_RESET = 40,
+};
+
+/* Device status bits (virtio 1.2, 2.1). */
+enum {
+    VDS_STATUS_ACKNOWLEDGE = 1,
+    VDS_STATUS_DRIVER = 2,
+    VDS_STATUS_DRIVER_OK = 4,
+    VDS_STATUS_FEATURES_OK = 8,
+    VDS_STATUS_NEEDS_RESET = 64,
+    VDS_STATUS_FAILED = 128,
 };
 
 static inline bool vds_features_has(const VdsFeatures *features, unsigned bit)
@@ -83,14 +100,21 @@ typedef struct {
 
 typedef struct VdsVirtioDevice VdsVirtioDevice;
 
-/* Reads of one moment; both never touch guest memory and never wait. */
+/* Reads of one moment from any thread; neither touches guest memory, and both wait for no
+ * more than a batch of ring operations. */
 void vds_virtio_device_get_state(const VdsVirtioDevice *device, VdsDeviceState *state);
-/* false: no such queue (n >= 1024, or its size is 0).  state->map is borrowed. */
+/* false: no such queue (n >= 1024, or its size is 0).  state->map is borrowed: maps
+ * change on the main loop only, and who asks on another thread leaves it alone. */
 bool vds_virtio_device_get_queue(const VdsVirtioDevice *device, unsigned n,
                                  VdsQueueState *state);
 uint16_t vds_virtio_device_get_id(const VdsVirtioDevice *device);
 /* A recorded device does not follow the machine's run state or its resets. */
 bool vds_virtio_device_is_recorded(const VdsVirtioDevice *device);
+/* "S4: avail index moved by 100 in a ring of 8", NULL while the device is not broken; and
+ * what a driver last asked in vain, which a reset leaves standing.  Any thread. (transfer
+ * full) (nullable) */
+char *vds_virtio_device_get_broken_reason(const VdsVirtioDevice *device);
+char *vds_virtio_device_get_last_refusal(const VdsVirtioDevice *device);
 
 /* ---- a device from a recording ----------------------------------------------------- */
 
@@ -100,29 +124,232 @@ bool vds_virtio_device_is_recorded(const VdsVirtioDevice *device);
 VdsVirtioDevice *vds_virtio_device_new_recorded(const VdsDeviceState *state,
                                                 const VdsQueueState *queues,
                                                 size_t n_queues, GError **error);
-void vds_virtio_device_free(VdsVirtioDevice *device); /* NULL is fine */
+/* NULL is fine.  Waits until the device's I/O thread has let go of it; never on that
+ * thread. */
+void vds_virtio_device_free(VdsVirtioDevice *device);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsVirtioDevice, vds_virtio_device_free)
 
 /* ---- a device of this process ------------------------------------------------------ */
+
+typedef struct VdsVirtQueue VdsVirtQueue;
+
+/* Some bytes of the config space. */
+typedef struct {
+    uint16_t offset, len;
+} VdsConfigRange;
+
+/* What a device does.  Everything runs on the device's I/O thread with no lock held, but
+ * free; all but `handle` are (nullable).
+ *
+ * DRIVER_OK, cont, bus mastering: start, then handle for each enabled queue.  stop,
+ * reset, a fault: stop.  Reset and removal: stop if it was started, then reset. */
+typedef struct {
+    /* The driver wrote features; those not offered are gone.  MQ may add queues. */
+    void (*set_features)(void *instance, const VdsFeatures *features);
+    /* FEATURES_OK (virtio 1.2, 3.1.1): false with one phrase refuses it. */
+    bool (*validate)(void *instance, const VdsFeatures *features, GError **error);
+    void (*start)(void *instance);
+    /* There may be buffers.  At most a ring's worth is popped at a time; what is left
+     * brings the next call.  Completed requests are flushed afterwards. */
+    void (*handle)(void *instance, VdsVirtQueue *queue);
+    /* Afterwards nothing of the device runs on another thread.  Requests may be kept
+     * until start or reset. */
+    void (*stop)(void *instance);
+    void (*reset)(void *instance); /* drops the requests it keeps */
+    void (*queue_reset)(void *instance, VdsVirtQueue *queue); /* those of this queue */
+    /* The driver wrote this part of the config space. */
+    void (*config_written)(void *instance, unsigned offset, unsigned len);
+    /* After reset, on the thread that frees the device. */
+    void (*free)(void *instance);
+    /* (nullable) what the driver may write; a row of no bytes ends it */
+    const VdsConfigRange *config_writable;
+} VdsDeviceOps;
+
+#define VDS_VIRTIO_MAX_CONFIG 4096
 
 /* What a device is before any driver found it.  A plain value; new() copies all of it. */
 typedef struct {
     uint16_t device_id;
     VdsFeatures host_features;
-    const uint16_t *queue_sizes; /* one a queue; 0 leaves a gap */
+    const uint16_t *queue_sizes; /* one a queue; 0 leaves a gap, or room for queues that
+                                    come with a feature */
     unsigned n_queues;           /* at most VDS_VIRTIO_MAX_QUEUES */
     const char *bus_name;        /* (nullable) of its child bus */
     bool use_started;
     bool disable_legacy_check;
+    const VdsDeviceOps *ops;   /* (nullable) none: a driver can look and no more */
+    void *instance;            /* (transfer full) by ops->free */
+    VdsIoThread *io_thread;    /* with ops; the device takes a reference */
+    const void *config;        /* (nullable) device configuration space, little-endian */
+    unsigned config_len_bytes; /* at most VDS_VIRTIO_MAX_CONFIG */
 } VdsVirtioConfig;
 
-/* Status 0, no ring set up.  An idle device costs a few hundred bytes and no
- * descriptor: the state of a queue is made when a driver first touches one. */
+/* Status 0, no ring set up.  An idle device costs a few hundred bytes and no descriptor:
+ * the state of a queue is made when a driver first touches it, and nothing is done on the
+ * I/O thread (nor is that started) before. */
 VdsVirtioDevice *vds_virtio_device_new(const VdsVirtioConfig *config);
-/* The machine's run state, and a reset as by the driver (virtio 1.2, 2.4).  Recorded
- * devices keep what was recorded. */
+/* The machine's run state, and a reset as by the driver (virtio 1.2, 2.4); both have
+ * happened on return.  Recorded devices keep what was recorded. */
 void vds_virtio_device_set_running(VdsVirtioDevice *device, bool running);
 void vds_virtio_device_reset(VdsVirtioDevice *device);
+
+/* ---- what a device works with ------------------------------------------------------ */
+
+typedef struct VdsIo VdsIo;
+
+/* Bytes of guest memory in the order of a request's buffers; a device never sees an
+ * address.  Used on the device's I/O thread only.  When memory cannot be reached, the
+ * device is broken and fewer bytes move; once the queue was reset, nothing is left.
+ * The fields are the room's own. */
+typedef struct {
+    const VdsIo *io;
+    const VdsSpan *spans;
+    uint32_t n, at, into; /* spans, the one to go on in, and how far into it */
+    uint64_t total, done; /* bytes */
+} VdsStream;
+
+uint64_t vds_stream_left(const VdsStream *stream);
+uint64_t vds_stream_done(const VdsStream *stream); /* the position */
+/* How many bytes moved: fewer than len at the end. */
+size_t vds_stream_read(VdsStream *stream, void *to, size_t len);          /* io->out */
+size_t vds_stream_write(VdsStream *stream, const void *from, size_t len); /* io->in */
+size_t vds_stream_fill(VdsStream *stream, uint8_t byte, size_t len);      /* io->in */
+uint64_t vds_stream_skip(VdsStream *stream, uint64_t len);
+void vds_stream_seek(VdsStream *stream, uint64_t position); /* at most to the end */
+
+/* One request, a device's own from pop to complete, unpop or drop. */
+struct VdsIo {
+    VdsStream out; /* what the driver sent */
+    VdsStream in;  /* what it waits for */
+    void *user;    /* the device's */
+    /* The room's own. */
+    VdsVirtQueue *queue;
+    VdsRequest *request;
+    VdsIo *next;
+    uint64_t epoch;
+};
+
+/* How many there were, at most max, under one hold of the queue's lock.  0 also when the
+ * device is frozen or broken.  On the I/O thread. */
+size_t vds_virt_queue_pop(VdsVirtQueue *queue, VdsIo **ios, size_t max);
+/* (nullable) */
+static inline VdsIo *vds_virt_queue_pop_one(VdsVirtQueue *queue)
+{
+    VdsIo *io;
+
+    return vds_virt_queue_pop(queue, &io, 1) == 1 ? io : NULL;
+}
+/* Puts back the one that was popped last; it must not have been read from, or must be
+ * read again.  On the I/O thread. */
+void vds_virt_queue_unpop(VdsVirtQueue *queue, VdsIo *io);
+/* Gives io (transfer full) back to the driver, who sees it after the next flush;
+ * `written` bytes from the start of io->in are new.  Any thread. */
+void vds_virt_queue_complete(VdsVirtQueue *queue, VdsIo *io, uint64_t written);
+/* Makes all that was completed visible at once, and interrupts the driver if it wants to
+ * know.  Any thread. */
+void vds_virt_queue_flush(VdsVirtQueue *queue);
+/* Forgets io: after a reset, when nobody waits for it any more. */
+void vds_virt_queue_drop(VdsVirtQueue *queue, VdsIo *io);
+/* Is a buffer available?  On the I/O thread. */
+bool vds_virt_queue_has_more(VdsVirtQueue *queue);
+/* Off: kicks are asked for only while a pop found the queue empty (receive queues).  On
+ * the I/O thread; on at first. */
+void vds_virt_queue_set_eager(VdsVirtQueue *queue, bool eager);
+unsigned vds_virt_queue_get_index(const VdsVirtQueue *queue);
+
+/* For the device itself: (nullable) until a driver has set the queue up.  On the I/O
+ * thread. */
+VdsVirtQueue *vds_virtio_device_get_virt_queue(VdsVirtioDevice *device, unsigned n);
+VdsFeatures vds_virtio_device_get_features(const VdsVirtioDevice *device);
+bool vds_virtio_device_has_feature(const VdsVirtioDevice *device, unsigned bit);
+/* 0 takes the queue away; in set_features and reset, for queues that no driver has set
+ * up. */
+void vds_virtio_device_set_queue_size(VdsVirtioDevice *device, unsigned n, uint16_t size);
+/* Between start and stop.  On the I/O thread. */
+bool vds_virtio_device_is_active(const VdsVirtioDevice *device);
+/* (nullable) without ops */
+VdsIoThread *vds_virtio_device_get_io_thread(const VdsVirtioDevice *device);
+/* Bytes of the config space; any thread.  A change makes a new generation and interrupts
+ * the driver.  The range must lie inside. */
+void vds_virtio_device_set_config(VdsVirtioDevice *device, unsigned offset,
+                                  const void *bytes, unsigned len);
+void vds_virtio_device_get_config(const VdsVirtioDevice *device, unsigned offset,
+                                  void *to, unsigned len);
+/* A driver's mistake: the device is broken, with NEEDS_RESET and a config interrupt
+ * (virtio 1.2, 2.1.2), until it is reset.  One phrase; rules of rings begin with their
+ * id.  The first reason stays.  Any thread. */
+void vds_virtio_device_break(VdsVirtioDevice *device, const char *format, ...)
+    G_GNUC_PRINTF(2, 3);
+
+/* ---- the driver's door ------------------------------------------------------------- */
+
+/* What a transport's registers are, for the built-in guest and vhost-user.  One thread at
+ * a time for a device; any that the device's I/O thread does not wait for, or that one.
+ * What moves state runs on the I/O thread and has happened on return.  false: refused,
+ * and last-refusal says why. */
+
+uint8_t vds_virtio_driver_get_status(const VdsVirtioDevice *device);
+/* 0 resets.  STATUS for a step that virtio 1.2, 2.1 does not allow: nothing changed.
+ * FEATURES: all is set but FEATURES_OK. */
+bool vds_virtio_driver_set_status(VdsVirtioDevice *device, uint8_t status,
+                                  GError **error);
+VdsFeatures vds_virtio_driver_get_features(const VdsVirtioDevice *device); /* offered */
+/* STATUS once FEATURES_OK is set. */
+bool vds_virtio_driver_set_features(VdsVirtioDevice *device, const VdsFeatures *features,
+                                    GError **error);
+/* CONFIG outside the space.  *generation (nullable) belongs to these bytes. */
+bool vds_virtio_driver_read_config(const VdsVirtioDevice *device, unsigned offset,
+                                   void *to, unsigned len, uint8_t *generation,
+                                   GError **error);
+bool vds_virtio_driver_write_config(VdsVirtioDevice *device, unsigned offset,
+                                    const void *from, unsigned len, GError **error);
+/* Memory in which rings and buffers lie; referenced.  On the main loop, for queues
+ * enabled from then on. */
+void vds_virtio_driver_set_map(VdsVirtioDevice *device, VdsGuestMap *map);
+
+void vds_virtio_driver_select_queue(VdsVirtioDevice *device, uint16_t n); /* queue-sel */
+/* The size offered; 0: no such queue. */
+uint16_t vds_virtio_driver_get_queue_size(const VdsVirtioDevice *device, unsigned n);
+
+typedef struct {
+    uint32_t num;               /* shown at once */
+    uint64_t desc, avail, used; /* gpa; shown once it is enabled */
+    bool has_base;              /* goes on where another device stopped: */
+    uint16_t avail_base, used_base;
+    bool avail_wrap, used_wrap; /* packed */
+} VdsQueueSetup;
+/* QUEUE: not there, enabled, or of no possible size. */
+bool vds_virtio_driver_set_queue(VdsVirtioDevice *device, unsigned n,
+                                 const VdsQueueSetup *setup, GError **error);
+/* Needs FEATURES_OK (or no VERSION_1) and set_queue().  A setup that is no ring breaks
+ * the device: VDS_VRING_FAULT.  Enabled again without a new setup it goes on. */
+bool vds_virtio_driver_enable_queue(VdsVirtioDevice *device, unsigned n, GError **error);
+/* Not served any more; addresses and indices stay. */
+bool vds_virtio_driver_disable_queue(VdsVirtioDevice *device, unsigned n, GError **error);
+/* virtio 1.2, 2.6.1; needs RING_RESET. */
+bool vds_virtio_driver_reset_queue(VdsVirtioDevice *device, unsigned n, GError **error);
+
+/* There is something in queue n.  Any thread; waits for nothing. */
+void vds_virtio_driver_kick(VdsVirtioDevice *device, unsigned n);
+/* One eventfd for all interrupts of the device, made with its first enabled queue; -1
+ * before.  Borrowed. */
+int vds_virtio_driver_get_interrupt_fd(const VdsVirtioDevice *device);
+#define VDS_INTERRUPT_CONFIG VDS_VIRTIO_MAX_QUEUES
+typedef void (*VdsInterruptFunc)(unsigned n, void *user);
+/* Clears the eventfd and calls func for each queue that interrupted since the last time,
+ * and for VDS_INTERRUPT_CONFIG; returns how many. */
+unsigned vds_virtio_driver_take_interrupts(VdsVirtioDevice *device, VdsInterruptFunc func,
+                                           void *user);
+/* For one queue an eventfd from elsewhere (transfer full, also when refused; -1 takes it
+ * away).  The kick is made non-blocking. */
+bool vds_virtio_driver_set_kick_fd(VdsVirtioDevice *device, unsigned n, int fd,
+                                   GError **error);
+bool vds_virtio_driver_set_call_fd(VdsVirtioDevice *device, unsigned n, int fd,
+                                   GError **error);
+/* Reads and clears (virtio 1.2, 4.1.4.5). */
+uint8_t vds_virtio_driver_take_isr(VdsVirtioDevice *device);
+/* Off: `disabled`, and DRIVER_OK is gone, as QEMU has it for PCI. */
+void vds_virtio_driver_set_bus_master(VdsVirtioDevice *device, bool on);
 
 /* ---- typed properties ----------------------------------------------------------------
  */

@@ -1,41 +1,33 @@
 /*
- * virtio: the device itself: its state, its queues, and what both are before a driver
- * comes or after it was recorded.  Refuses to know transports, paths and kinds.
- * virtio 1.2, 2.1 (status), 2.2 (features), 2.4 (reset), 2.6 (virtqueues).
+ * virtio: the device itself: made and freed, and what it tells of itself and of its
+ * queues at any time.  Refuses to know transports, paths and kinds.
+ * virtio 1.2, 2.1 (status), 2.6 (virtqueues).
  */
 #include <string.h>
 
-#include "vds/virtio.h"
+#include "device-priv.h"
 
 /* The legacy layout's alignment; QEMU shows it for modern devices as well. */
 enum { RING_ALIGN = 4096 };
 
-struct VdsVirtioDevice {
-    VdsDeviceState state; /* bus_name is owned */
-    bool recorded;
-    uint32_t n_queues;
-    VdsQueueState *queues; /* (nullable) n_queues of them, each with a reference to its
-                              map; NULL while no driver touched one */
-    uint16_t sizes[];      /* of each queue before a driver chose */
-};
-
-static VdsVirtioDevice *device_alloc(size_t n_queues)
+VdsVirtioDevice *vds_device_alloc(size_t n_queues)
 {
     VdsVirtioDevice *device =
         g_malloc0(sizeof(VdsVirtioDevice) + n_queues * sizeof(uint16_t));
 
     device->n_queues = (uint32_t)n_queues;
+    pthread_mutex_init(&device->lock, NULL);
     return device;
 }
 
-static uint32_t count_queues(const VdsVirtioDevice *device)
+void vds_device_count_queues(VdsVirtioDevice *device)
 {
     uint32_t n = 0;
 
     while (n < device->n_queues && device->sizes[n] != 0) {
         n++;
     }
-    return n;
+    device->state.num_vqs = n;
 }
 
 VdsVirtioDevice *vds_virtio_device_new(const VdsVirtioConfig *config)
@@ -43,7 +35,9 @@ VdsVirtioDevice *vds_virtio_device_new(const VdsVirtioConfig *config)
     VdsVirtioDevice *device;
 
     g_assert(config->n_queues <= VDS_VIRTIO_MAX_QUEUES);
-    device = device_alloc(config->n_queues);
+    g_assert(config->config_len_bytes <= VDS_VIRTIO_MAX_CONFIG);
+    g_assert(!config->ops || config->io_thread);
+    device = vds_device_alloc(config->n_queues);
     for (unsigned i = 0; i < config->n_queues; i++) {
         device->sizes[i] = config->queue_sizes[i];
     }
@@ -51,13 +45,34 @@ VdsVirtioDevice *vds_virtio_device_new(const VdsVirtioConfig *config)
         .device_id = config->device_id,
         .endian = VDS_ENDIAN_LITTLE,
         .host_features = config->host_features,
-        .num_vqs = count_queues(device),
         .use_started = config->use_started,
         .disable_legacy_check = config->disable_legacy_check,
         .use_guest_notifier_mask = true,
         .bus_name = g_strdup(config->bus_name ? config->bus_name : ""),
     };
+    vds_device_count_queues(device);
+    if (config->ops) {
+        device->ops = config->ops;
+        device->instance = config->instance;
+        device->thread = vds_io_thread_ref(config->io_thread);
+    }
+    device->config_len = config->config_len_bytes;
+    device->config = g_memdup2(config->config, config->config_len_bytes);
     return device;
+}
+
+static void free_queues(VdsVirtioDevice *device)
+{
+    for (uint32_t i = 0; i < device->n_queues; i++) {
+        if (device->recorded_queues) {
+            vds_guest_map_unref(device->recorded_queues[i].map);
+        }
+        if (device->queues) {
+            vds_queue_free(device->queues[i]);
+        }
+    }
+    g_free(device->recorded_queues);
+    g_free(device->queues);
 }
 
 void vds_virtio_device_free(VdsVirtioDevice *device)
@@ -65,118 +80,77 @@ void vds_virtio_device_free(VdsVirtioDevice *device)
     if (!device) {
         return;
     }
-    for (uint32_t i = 0; device->queues && i < device->n_queues; i++) {
-        vds_guest_map_unref(device->queues[i].map);
+    vds_device_close(device);
+    if (device->ops && device->ops->free) {
+        device->ops->free(device->instance);
     }
-    g_free(device->queues);
+    free_queues(device);
+    vds_doorbell_free(atomic_load_explicit(&device->kicks, memory_order_relaxed));
+    vds_doorbell_free(atomic_load_explicit(&device->interrupts, memory_order_relaxed));
+    vds_guest_map_unref(device->map);
+    vds_io_thread_unref(device->thread);
+    pthread_mutex_destroy(&device->lock);
+    g_free(device->broken_reason);
+    g_free(device->last_refusal);
+    g_free(device->config);
     g_free((char *)device->state.bus_name);
     g_free(device);
-}
-
-/* ---- recorded ------------------------------------------------------------------- */
-
-static bool recorded_queue_check(const VdsDeviceState *state, const VdsQueueState *queue,
-                                 size_t n, GError **error)
-{
-    const VdsVhostState *vhost = &state->vhost;
-    bool in_vhost = state->vhost_started && vhost->vq_index >= 0 &&
-                    n >= (uint64_t)vhost->vq_index &&
-                    n - (uint64_t)vhost->vq_index < vhost->nvqs;
-
-    if (queue->num > VDS_VRING_MAX_NUM || queue->num_default > VDS_VRING_MAX_NUM) {
-        g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_STATE,
-                    "queue %zu has %u entries (default %u), expected at most %d", n,
-                    queue->num, queue->num_default, VDS_VRING_MAX_NUM);
-        return false;
-    }
-    if (queue->has_vhost != in_vhost) {
-        g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_STATE,
-                    "queue %zu %s the vhost device's range, yet its vhost part is %s", n,
-                    in_vhost ? "lies in" : "lies outside",
-                    queue->has_vhost ? "there" : "missing");
-        return false;
-    }
-    return true;
-}
-
-/* A ring's layout follows from what was negotiated (virtio 1.2, 2.8 and 2.7.10); its
- * byte order is the guest's only without VERSION_1 (2.4.3). */
-static void queue_derive(const VdsDeviceState *state, VdsQueueState *queue)
-{
-    const VdsFeatures *guest = &state->guest_features;
-
-    queue->packed = vds_features_has(guest, VDS_F_RING_PACKED);
-    queue->event_idx = vds_features_has(guest, VDS_F_RING_EVENT_IDX);
-    queue->big_endian =
-        state->endian == VDS_ENDIAN_BIG && !vds_features_has(guest, VDS_F_VERSION_1);
-}
-
-VdsVirtioDevice *vds_virtio_device_new_recorded(const VdsDeviceState *state,
-                                                const VdsQueueState *queues,
-                                                size_t n_queues, GError **error)
-{
-    VdsVirtioDevice *device;
-
-    if (n_queues > VDS_VIRTIO_MAX_QUEUES) {
-        g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_STATE,
-                    "a device of %zu queues, expected at most %d", n_queues,
-                    VDS_VIRTIO_MAX_QUEUES);
-        return NULL;
-    }
-    for (size_t i = 0; i < n_queues; i++) {
-        if (!recorded_queue_check(state, &queues[i], i, error)) {
-            return NULL;
-        }
-    }
-    device = device_alloc(n_queues);
-    device->recorded = true;
-    device->queues = g_new0(VdsQueueState, n_queues);
-    device->state = *state;
-    device->state.bus_name = g_strdup(state->bus_name ? state->bus_name : "");
-    for (size_t i = 0; i < n_queues; i++) {
-        device->queues[i] = queues[i];
-        device->queues[i].map = vds_guest_map_ref(queues[i].map);
-        device->sizes[i] = (uint16_t)queues[i].num;
-        queue_derive(state, &device->queues[i]);
-    }
-    device->state.num_vqs = count_queues(device);
-    return device;
 }
 
 /* ---- queries -------------------------------------------------------------------- */
 
 void vds_virtio_device_get_state(const VdsVirtioDevice *device, VdsDeviceState *state)
 {
+    vds_device_lock(device);
     *state = device->state;
+    vds_device_unlock(device);
+    if (!device->recorded) {
+        state->isr = (uint8_t)atomic_load_explicit(&device->isr, memory_order_relaxed);
+    }
 }
 
-bool vds_virtio_device_get_queue(const VdsVirtioDevice *device, unsigned n,
-                                 VdsQueueState *state)
+/* Before any driver.  Both wrap counters start at 1 (virtio 1.2, 2.8.1). */
+static VdsQueueState idle_queue(const VdsVirtioDevice *device, unsigned n)
 {
-    if (n >= device->n_queues || device->sizes[n] == 0) {
-        return false;
-    }
-    if (device->queues) {
-        *state = device->queues[n];
-        return true;
-    }
-    *state = (VdsQueueState){
+    const VdsFeatures *features = &device->state.guest_features;
+
+    return (VdsQueueState){
+        .packed = vds_features_has(features, VDS_F_RING_PACKED),
+        .event_idx = vds_features_has(features, VDS_F_RING_EVENT_IDX),
         .num = device->sizes[n],
         .num_default = device->sizes[n],
         .align = RING_ALIGN,
         .has_last_avail = true,
         .has_shadow_avail = true,
-        .has_wraps = true, /* both counters start at 1 (virtio 1.2, 2.8.1) */
+        .has_wraps = true,
         .last_avail_wrap = true,
         .used_wrap = true,
         .source = VDS_INDEX_OWNED,
     };
-    return true;
+}
+
+bool vds_virtio_device_get_queue(const VdsVirtioDevice *device, unsigned n,
+                                 VdsQueueState *state)
+{
+    bool found;
+
+    vds_device_lock(device);
+    found = n < device->n_queues && device->sizes[n] != 0;
+    if (found && device->recorded) {
+        *state = device->recorded_queues[n];
+    } else if (found) {
+        *state = idle_queue(device, n);
+        if (device->queues && device->queues[n]) {
+            vds_queue_get_state(device->queues[n], state);
+        }
+    }
+    vds_device_unlock(device);
+    return found;
 }
 
 uint16_t vds_virtio_device_get_id(const VdsVirtioDevice *device)
 {
-    return device->state.device_id;
+    return device->state.device_id; /* constant */
 }
 
 bool vds_virtio_device_is_recorded(const VdsVirtioDevice *device)
@@ -184,27 +158,75 @@ bool vds_virtio_device_is_recorded(const VdsVirtioDevice *device)
     return device->recorded;
 }
 
-/* ---- life ----------------------------------------------------------------------- */
-
-void vds_virtio_device_set_running(VdsVirtioDevice *device, bool running)
+static char *copy_text(const VdsVirtioDevice *device, char *const *text)
 {
-    if (!device->recorded) {
-        device->state.vm_running = running;
-    }
+    char *copy;
+
+    vds_device_lock(device);
+    copy = g_strdup(*text);
+    vds_device_unlock(device);
+    return copy;
 }
 
-void vds_virtio_device_reset(VdsVirtioDevice *device)
+char *vds_virtio_device_get_broken_reason(const VdsVirtioDevice *device)
 {
-    VdsDeviceState *state = &device->state;
+    return copy_text(device, &device->broken_reason);
+}
 
-    if (device->recorded) {
-        return;
-    }
-    state->guest_features = (VdsFeatures){{0}};
-    state->status = 0;
-    state->isr = 0;
-    state->queue_sel = 0;
-    state->broken = false;
-    state->started = false;
-    state->disabled = false;
+char *vds_virtio_device_get_last_refusal(const VdsVirtioDevice *device)
+{
+    return copy_text(device, &device->last_refusal);
+}
+
+/* ---- for the device's own part ------------------------------------------------------
+ */
+
+VdsVirtQueue *vds_virtio_device_get_virt_queue(VdsVirtioDevice *device, unsigned n)
+{
+    return device->queues && n < device->n_queues ? device->queues[n] : NULL;
+}
+
+VdsFeatures vds_virtio_device_get_features(const VdsVirtioDevice *device)
+{
+    VdsFeatures features;
+
+    vds_device_lock(device);
+    features = device->state.guest_features;
+    vds_device_unlock(device);
+    return features;
+}
+
+bool vds_virtio_device_has_feature(const VdsVirtioDevice *device, unsigned bit)
+{
+    VdsFeatures features = vds_virtio_device_get_features(device);
+
+    return vds_features_has(&features, bit);
+}
+
+void vds_virtio_device_set_queue_size(VdsVirtioDevice *device, unsigned n, uint16_t size)
+{
+    g_assert(n < device->n_queues);
+    vds_device_lock(device);
+    device->sizes[n] = size;
+    vds_device_count_queues(device);
+    vds_device_unlock(device);
+}
+
+bool vds_virtio_device_is_active(const VdsVirtioDevice *device)
+{
+    return device->active;
+}
+
+VdsIoThread *vds_virtio_device_get_io_thread(const VdsVirtioDevice *device)
+{
+    return device->thread;
+}
+
+void vds_virtio_device_get_config(const VdsVirtioDevice *device, unsigned offset,
+                                  void *to, unsigned len)
+{
+    g_assert(offset <= device->config_len && len <= device->config_len - offset);
+    vds_device_lock(device);
+    memcpy(to, device->config + offset, len);
+    vds_device_unlock(device);
 }

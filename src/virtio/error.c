@@ -3,4 +3,4 @@
  */
 #include "vds/virtio.h"
 
-G_DEFINE_QUARK(vds - virtio - error - quark, vds_virtio_error)
+VDS_DEFINE_QUARK(vds_virtio_error_quark, "vds-virtio-error-quark")

@@ -1,0 +1,144 @@
+/*
+ * virtio: what the files of this room share about a live device: its words, who may
+ * touch which, and the steps between the driver's door, the I/O thread and the queues.
+ */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "vds/virtio.h"
+
+/* ---- VdsDoorbell: which queues, and one eventfd for all of them ----------------------
+ */
+
+typedef struct VdsDoorbell VdsDoorbell;
+
+VdsDoorbell *vds_doorbell_new(unsigned n_bits, GError **error); /* SYSTEM */
+void vds_doorbell_free(VdsDoorbell *bell);                      /* NULL is fine */
+int vds_doorbell_get_fd(const VdsDoorbell *bell);
+/* Any thread.  Everything stored before is seen by who takes the bit. */
+void vds_doorbell_ring(VdsDoorbell *bell, unsigned bit);
+/* One thread at a time. */
+unsigned vds_doorbell_take(VdsDoorbell *bell, VdsInterruptFunc func, void *user);
+
+/* ---- the device ----------------------------------------------------------------------
+ */
+
+/* Locks: the device's, then a queue's; none is held across a callback, I/O or a message.
+ *
+ * A queue, and what a driver set it up with, is made and changed under both the lock and
+ * on the I/O thread (vds_device_enter), so that thread reads it without; a device without
+ * ops has no such thread, and no queues of which there is more than the size. */
+struct VdsVirtioDevice {
+    /* Constant. */
+    bool recorded;
+    uint32_t n_queues;
+    const VdsDeviceOps *ops; /* (nullable) */
+    void *instance;
+    VdsIoThread *thread; /* (nullable) without ops */
+    unsigned config_len;
+    VdsQueueState *recorded_queues; /* (nullable) n_queues of them, each with a reference
+                                       to its map */
+
+    atomic_bool entered; /* the I/O thread knows this device */
+    atomic_bool broken;  /* as in state; for whoever pops */
+    atomic_uchar isr;
+    /* Made with the first enabled queue, and then constant. */
+    _Atomic(VdsDoorbell *) kicks, interrupts;
+
+    /* The I/O thread's own. */
+    bool active; /* between ops->start and ops->stop */
+    VdsIoWatch *kick_watch;
+
+    pthread_mutex_t lock; /* of all below */
+    VdsDeviceState state; /* bus_name is owned and constant; isr is above */
+    VdsFeatures asked;    /* as the driver wrote them */
+    char *broken_reason, *last_refusal;
+    uint8_t generation;
+    uint8_t *config;
+    VdsGuestMap *map;
+    VdsVirtQueue **queues; /* (nullable) n_queues of them (nullable); a queue that is
+                              there stays until the device goes */
+    uint16_t sizes[];      /* offered */
+};
+
+struct VdsVirtQueue {
+    /* Constant. */
+    VdsVirtioDevice *device;
+    unsigned index;
+
+    /* Under the device's lock. */
+    uint32_t num;
+    VdsQueueSetup setup;
+    bool has_setup; /* not yet used by enable */
+    bool shown;     /* its addresses count */
+    bool enabled;
+
+    /* The I/O thread's own. */
+    bool eager;
+    bool in_handle;
+    unsigned budget;  /* of pops in this call of handle */
+    bool found_empty; /* by the last pop */
+    int kick_fd;      /* of somebody else; -1 */
+    VdsIoWatch *kick_watch;
+
+    pthread_mutex_t lock; /* of all below */
+    VdsVring *ring;       /* (nullable) */
+    uint64_t epoch;   /* of the ring; requests of an older one are void.  Changed on the
+                         I/O thread, which reads it without the lock */
+    VdsGuestMap *map; /* the ring's; borrowed from it, and read like epoch */
+    bool notify;      /* the driver was asked for kicks */
+    bool unpublished; /* something was completed and not flushed */
+    VdsIo *spare;     /* for the next requests */
+    unsigned n_spare;
+    int call_fd; /* of somebody else; -1 */
+};
+
+static inline void vds_device_lock(const VdsVirtioDevice *device)
+{
+    pthread_mutex_lock((pthread_mutex_t *)&device->lock);
+}
+
+static inline void vds_device_unlock(const VdsVirtioDevice *device)
+{
+    pthread_mutex_unlock((pthread_mutex_t *)&device->lock);
+}
+
+/* device.c */
+VdsVirtioDevice *vds_device_alloc(size_t n_queues);
+void vds_device_count_queues(VdsVirtioDevice *device); /* under its lock */
+
+/* status.c: may a driver move from one status to the other?  (nullable) why not: a
+ * phrase, the caller's. */
+char *vds_status_refusal(uint8_t from, uint8_t to, bool version_1);
+/* What the core itself asks of a set of features at FEATURES_OK.  (nullable), as above */
+char *vds_features_refusal(const VdsFeatures *offered, const VdsFeatures *asked);
+
+/* live.c: the I/O thread's side. */
+
+/* Runs func where the device's state changes, and returns when it has.  SYSTEM. */
+bool vds_device_enter(VdsVirtioDevice *device, VdsTaskFunc func, void *user,
+                      GError **error);
+/* Remembers why a driver was refused; false. */
+bool vds_device_refuse(VdsVirtioDevice *device, GError **error, VdsVirtioError code,
+                       const char *format, ...) G_GNUC_PRINTF(4, 5);
+/* As vds_virtio_device_break(). */
+void vds_device_fault(VdsVirtioDevice *device, const char *reason);
+/* Starts or stops what the state wants started or stopped. */
+void vds_device_settle(VdsVirtioDevice *device);
+/* Descriptors of our own; SYSTEM. */
+bool vds_device_open(VdsVirtioDevice *device, GError **error);
+/* Takes all off the I/O thread. */
+void vds_device_close(VdsVirtioDevice *device);
+
+/* queue.c */
+VdsVirtQueue *vds_queue_new(VdsVirtioDevice *device, unsigned n);
+void vds_queue_free(VdsVirtQueue *queue); /* NULL is fine */
+/* ring: (nullable) (transfer full); what was popped from the one before is void. */
+void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map);
+/* Both with the device's lock held. */
+void vds_queue_reset_words(VdsVirtQueue *queue);
+void vds_queue_get_state(VdsVirtQueue *queue, VdsQueueState *state);
+/* A kick, or what may be one: calls handle and arms the next kick. */
+void vds_queue_dispatch(VdsVirtQueue *queue);
+void vds_queue_interrupt(VdsVirtQueue *queue);

@@ -1,0 +1,359 @@
+/*
+ * virtio: the driver's door to the queues: selected, set up, enabled, disabled, reset,
+ * kicked.  Refuses to know transports and ring formats.  virtio 1.2, 2.6, 4.1.4.3.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/epoll.h>
+
+#include "device-priv.h"
+
+/* The legacy layout's alignment; QEMU shows it for modern devices as well. */
+enum { RING_ALIGN = 4096 };
+
+typedef struct {
+    VdsVirtioDevice *device;
+    unsigned n;
+    const VdsQueueSetup *setup;
+    int fd;
+    GError **error;
+    bool ok;
+} Call;
+
+static bool enter(Call *call, VdsTaskFunc func)
+{
+    return vds_device_enter(call->device, func, call, call->error) && call->ok;
+}
+
+static void refuse(Call *call, const char *why)
+{
+    vds_device_refuse(call->device, call->error, VDS_VIRTIO_ERROR_QUEUE, "queue %u %s",
+                      call->n, why);
+}
+
+void vds_virtio_driver_set_map(VdsVirtioDevice *device, VdsGuestMap *map)
+{
+    VdsGuestMap *before;
+
+    vds_device_lock(device);
+    before = device->map;
+    device->map = vds_guest_map_ref(map);
+    vds_device_unlock(device);
+    vds_guest_map_unref(before);
+}
+
+void vds_virtio_driver_select_queue(VdsVirtioDevice *device, uint16_t n)
+{
+    vds_device_lock(device);
+    device->state.queue_sel = n;
+    vds_device_unlock(device);
+}
+
+uint16_t vds_virtio_driver_get_queue_size(const VdsVirtioDevice *device, unsigned n)
+{
+    uint16_t size = 0;
+
+    vds_device_lock(device);
+    if (n < device->n_queues) {
+        size = device->sizes[n];
+    }
+    vds_device_unlock(device);
+    return size;
+}
+
+/* The queue, made if need be.  (nullable) refused */
+static VdsVirtQueue *touch(Call *call)
+{
+    VdsVirtioDevice *device = call->device;
+
+    if (!device->ops || vds_virtio_driver_get_queue_size(device, call->n) == 0) {
+        refuse(call, device->ops ? "is not there" : "is served by nobody");
+        return NULL;
+    }
+    vds_device_lock(device);
+    if (!device->queues) {
+        device->queues = g_new0(VdsVirtQueue *, device->n_queues);
+    }
+    if (!device->queues[call->n]) {
+        device->queues[call->n] = vds_queue_new(device, call->n);
+    }
+    vds_device_unlock(device);
+    return device->queues[call->n];
+}
+
+/* ---- set up and enable ---------------------------------------------------------------
+ */
+
+static void set_task(void *user)
+{
+    Call *call = user;
+    VdsVirtioDevice *device = call->device;
+    VdsVirtQueue *queue = touch(call);
+
+    if (!queue) {
+        return;
+    }
+    if (queue->enabled) {
+        refuse(call, "is set up while it is enabled");
+        return;
+    }
+    if (call->setup->num == 0 || call->setup->num > VDS_VRING_MAX_NUM) {
+        refuse(call, "gets a size that no ring has");
+        return;
+    }
+    vds_device_lock(device);
+    queue->num = call->setup->num;
+    queue->setup = *call->setup;
+    queue->has_setup = true;
+    queue->shown = false;
+    vds_device_unlock(device);
+    vds_queue_replace(queue, NULL, NULL);
+    call->ok = true;
+}
+
+bool vds_virtio_driver_set_queue(VdsVirtioDevice *device, unsigned n,
+                                 const VdsQueueSetup *setup, GError **error)
+{
+    Call call = {.device = device, .n = n, .setup = setup, .error = error};
+
+    return enter(&call, set_task);
+}
+
+static VdsVring *make_ring(const VdsVirtQueue *queue, GError **fault)
+{
+    const VdsVirtioDevice *device = queue->device;
+    const VdsFeatures *features = &device->state.guest_features;
+    const VdsQueueSetup *setup = &queue->setup;
+    VdsQueueState state = {
+        .packed = vds_features_has(features, VDS_F_RING_PACKED),
+        .event_idx = vds_features_has(features, VDS_F_RING_EVENT_IDX),
+        .num = queue->num,
+        .align = RING_ALIGN,
+        .desc = setup->desc,
+        .avail = setup->avail,
+        .used = setup->used,
+        .has_last_avail = setup->has_base,
+        .last_avail_idx = setup->avail_base,
+        .used_idx = setup->used_base,
+        .has_wraps = setup->has_base,
+        .last_avail_wrap = setup->avail_wrap,
+        .used_wrap = setup->used_wrap,
+        .map = device->map,
+    };
+    unsigned flags =
+        (vds_features_has(features, VDS_F_RING_INDIRECT_DESC) ? VDS_VRING_INDIRECT : 0) |
+        (vds_features_has(features, VDS_F_IN_ORDER) ? VDS_VRING_IN_ORDER : 0);
+
+    return vds_vring_new(&state, flags, fault);
+}
+
+/* A new ring where there is a new setup.  A ring that cannot be is shown, too. */
+static bool use_setup(Call *call, VdsVirtQueue *queue)
+{
+    VdsVirtioDevice *device = call->device;
+    g_autoptr(GError) fault = NULL;
+    VdsVring *ring = NULL;
+
+    if (!queue->has_setup) {
+        return true;
+    }
+    if (device->map) {
+        ring = make_ring(queue, &fault);
+    }
+    vds_queue_replace(queue, ring, device->map);
+    vds_device_lock(device);
+    queue->has_setup = false;
+    queue->shown = true;
+    vds_device_unlock(device);
+    if (fault) {
+        vds_device_fault(device, fault->message);
+        refuse(call, fault->message);
+    } else if (!ring) {
+        refuse(call, "has no memory to lie in");
+    }
+    return ring != NULL;
+}
+
+static void enable_task(void *user)
+{
+    Call *call = user;
+    VdsVirtioDevice *device = call->device;
+    VdsVirtQueue *queue = touch(call);
+    bool settled;
+
+    if (!queue || queue->enabled) {
+        call->ok = queue != NULL;
+        return;
+    }
+    settled = (device->state.status & VDS_STATUS_FEATURES_OK) ||
+              !vds_virtio_device_has_feature(device, VDS_F_VERSION_1);
+    if (!settled || (!queue->has_setup && !queue->ring)) {
+        refuse(call, settled ? "is enabled without addresses"
+                             : "is enabled before FEATURES_OK");
+        return;
+    }
+    if (!vds_device_open(device, call->error) || !use_setup(call, queue)) {
+        return;
+    }
+    vds_device_lock(device);
+    queue->enabled = true;
+    vds_device_unlock(device);
+    vds_queue_dispatch(queue);
+    call->ok = true;
+}
+
+bool vds_virtio_driver_enable_queue(VdsVirtioDevice *device, unsigned n, GError **error)
+{
+    Call call = {.device = device, .n = n, .error = error};
+
+    return enter(&call, enable_task);
+}
+
+static void disable_task(void *user)
+{
+    Call *call = user;
+    VdsVirtQueue *queue = touch(call);
+
+    if (queue) {
+        vds_device_lock(call->device);
+        queue->enabled = false;
+        vds_device_unlock(call->device);
+        call->ok = true;
+    }
+}
+
+bool vds_virtio_driver_disable_queue(VdsVirtioDevice *device, unsigned n, GError **error)
+{
+    Call call = {.device = device, .n = n, .error = error};
+
+    return enter(&call, disable_task);
+}
+
+static void reset_task(void *user)
+{
+    Call *call = user;
+    VdsVirtioDevice *device = call->device;
+    VdsVirtQueue *queue;
+
+    if (!vds_virtio_device_has_feature(device, VDS_F_RING_RESET)) {
+        refuse(call, "is reset without RING_RESET");
+        return;
+    }
+    queue = touch(call);
+    if (!queue) {
+        return;
+    }
+    vds_queue_replace(queue, NULL, NULL);
+    vds_device_lock(device);
+    vds_queue_reset_words(queue);
+    vds_device_unlock(device);
+    if (device->ops->queue_reset) {
+        device->ops->queue_reset(device->instance, queue);
+    }
+    call->ok = true;
+}
+
+bool vds_virtio_driver_reset_queue(VdsVirtioDevice *device, unsigned n, GError **error)
+{
+    Call call = {.device = device, .n = n, .error = error};
+
+    return enter(&call, reset_task);
+}
+
+/* ---- kicks and calls ------------------------------------------------------------------
+ */
+
+void vds_virtio_driver_kick(VdsVirtioDevice *device, unsigned n)
+{
+    VdsDoorbell *bell = atomic_load_explicit(&device->kicks, memory_order_acquire);
+
+    if (bell && n < device->n_queues) {
+        vds_doorbell_ring(bell, n);
+    }
+}
+
+/* Somebody else's eventfd.  What was never one is let go, or it would be readable for
+ * ever. */
+static void take_kick(uint32_t events, void *user)
+{
+    VdsVirtQueue *queue = user;
+    uint64_t count;
+
+    if (read(queue->kick_fd, &count, sizeof(count)) != sizeof(count) && errno != EAGAIN) {
+        vds_io_watch_free(g_steal_pointer(&queue->kick_watch));
+        return;
+    }
+    vds_queue_dispatch(queue);
+}
+
+static bool make_non_blocking(int fd)
+{
+    int flags = fcntl(fd, F_GETFL);
+
+    return flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0;
+}
+
+static void kick_fd_task(void *user)
+{
+    Call *call = user;
+    VdsVirtQueue *queue = touch(call);
+
+    if (!queue) {
+        return;
+    }
+    vds_io_watch_free(g_steal_pointer(&queue->kick_watch));
+    vds_fd_close(&queue->kick_fd);
+    if (call->fd >= 0) {
+        if (make_non_blocking(call->fd)) {
+            queue->kick_watch = vds_io_watch_new(call->device->thread, call->fd, EPOLLIN,
+                                                 take_kick, queue, NULL);
+        }
+        if (!queue->kick_watch) {
+            refuse(call, "gets a kick descriptor that cannot be watched");
+            return;
+        }
+        queue->kick_fd = vds_fd_steal(&call->fd);
+    }
+    call->ok = true;
+}
+
+static void call_fd_task(void *user)
+{
+    Call *call = user;
+    VdsVirtQueue *queue = touch(call);
+
+    if (!queue) {
+        return;
+    }
+    if (call->fd >= 0 && !make_non_blocking(call->fd)) {
+        refuse(call, "gets a call descriptor that is none");
+        return;
+    }
+    pthread_mutex_lock(&queue->lock);
+    vds_fd_close(&queue->call_fd);
+    queue->call_fd = vds_fd_steal(&call->fd);
+    pthread_mutex_unlock(&queue->lock);
+    call->ok = true;
+}
+
+static bool hand_over(VdsVirtioDevice *device, unsigned n, int fd, VdsTaskFunc func,
+                      GError **error)
+{
+    Call call = {.device = device, .n = n, .fd = fd, .error = error};
+    bool ok = enter(&call, func);
+
+    vds_fd_close(&call.fd); /* nobody took it */
+    return ok;
+}
+
+bool vds_virtio_driver_set_kick_fd(VdsVirtioDevice *device, unsigned n, int fd,
+                                   GError **error)
+{
+    return hand_over(device, n, fd, kick_fd_task, error);
+}
+
+bool vds_virtio_driver_set_call_fd(VdsVirtioDevice *device, unsigned n, int fd,
+                                   GError **error)
+{
+    return hand_over(device, n, fd, call_fd_task, error);
+}

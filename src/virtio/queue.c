@@ -1,0 +1,376 @@
+/*
+ * virtio: VdsVirtQueue, a ring with its lock, as a device sees it: requests come out and
+ * go back in batches; kicks are asked for when they are needed; a fault of the driver
+ * breaks the device.  Refuses to know ring formats.  virtio 1.2, 2.6 and 2.7.10.
+ */
+#include <sys/eventfd.h>
+
+#include "device-priv.h"
+
+/* Requests kept for the next ones; a queue with more under way pays for malloc. */
+enum { MAX_SPARE = 64 };
+
+VdsVirtQueue *vds_queue_new(VdsVirtioDevice *device, unsigned n)
+{
+    VdsVirtQueue *queue = g_new0(VdsVirtQueue, 1);
+
+    queue->device = device;
+    queue->index = n;
+    queue->eager = true;
+    queue->kick_fd = -1;
+    queue->call_fd = -1;
+    pthread_mutex_init(&queue->lock, NULL);
+    return queue;
+}
+
+void vds_queue_free(VdsVirtQueue *queue)
+{
+    if (!queue) {
+        return;
+    }
+    vds_vring_free(queue->ring);
+    while (queue->spare) {
+        VdsIo *io = queue->spare;
+
+        queue->spare = io->next;
+        g_free(io);
+    }
+    vds_fd_close(&queue->kick_fd);
+    vds_fd_close(&queue->call_fd);
+    pthread_mutex_destroy(&queue->lock);
+    g_free(queue);
+}
+
+void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
+{
+    VDS_LOCK_SCOPE(&queue->lock);
+
+    vds_vring_free(queue->ring);
+    queue->ring = ring;
+    queue->map = map;
+    queue->epoch++;
+    queue->notify = true; /* as rings start */
+    queue->unpublished = false;
+}
+
+void vds_queue_reset_words(VdsVirtQueue *queue)
+{
+    queue->num = 0;
+    queue->setup = (VdsQueueSetup){0};
+    queue->has_setup = false;
+    queue->shown = false;
+    queue->enabled = false;
+}
+
+void vds_queue_get_state(VdsVirtQueue *queue, VdsQueueState *state)
+{
+    if (queue->num != 0) {
+        state->num = queue->num;
+    }
+    if (queue->shown) {
+        state->desc = queue->setup.desc;
+        state->avail = queue->setup.avail;
+        state->used = queue->setup.used;
+    }
+    pthread_mutex_lock(&queue->lock);
+    if (queue->ring) {
+        vds_vring_get_state(queue->ring, state);
+    }
+    pthread_mutex_unlock(&queue->lock);
+}
+
+unsigned vds_virt_queue_get_index(const VdsVirtQueue *queue)
+{
+    return queue->index;
+}
+
+/* ---- requests ---------------------------------------------------------------------- */
+
+/* All of these: with the lock held. */
+
+static VdsIo *io_new(VdsVirtQueue *queue, VdsRequest *request)
+{
+    VdsIo *io = queue->spare;
+
+    if (io) {
+        queue->spare = io->next;
+        queue->n_spare--;
+    } else {
+        io = g_new(VdsIo, 1);
+    }
+    *io = (VdsIo){
+        .out = {.io = io,
+                .spans = request->spans,
+                .n = request->n_out,
+                .total = request->out_bytes},
+        .in = {.io = io,
+               .spans = request->spans + request->n_out,
+               .n = request->n_in,
+               .total = request->in_bytes},
+        .queue = queue,
+        .request = request,
+        .epoch = queue->epoch,
+    };
+    return io;
+}
+
+static void io_recycle(VdsVirtQueue *queue, VdsIo *io)
+{
+    if (queue->n_spare == MAX_SPARE) {
+        g_free(io);
+        return;
+    }
+    io->next = queue->spare;
+    queue->spare = io;
+    queue->n_spare++;
+}
+
+static bool ring_notify(VdsVirtQueue *queue, bool on, bool *more, GError **fault)
+{
+    *more = false;
+    if (queue->notify == on) {
+        return true;
+    }
+    queue->notify = on;
+    return vds_vring_set_notify(queue->ring, on, more, fault);
+}
+
+/* While handle runs, kicks are off and dispatch asks for the next one; elsewhere a pop
+ * that comes back empty has made sure that one will come. */
+static VdsRequest *pop_request(VdsVirtQueue *queue, GError **fault)
+{
+    VdsRequest *request;
+    bool more = true;
+
+    do {
+        if (!vds_vring_pop(queue->ring, &request, fault)) {
+            return NULL;
+        }
+        queue->found_empty = !request;
+    } while (!request && !queue->in_handle && !queue->notify &&
+             ring_notify(queue, true, &more, fault) && more);
+    if (request && !queue->in_handle && !queue->eager &&
+        !ring_notify(queue, false, &more, fault)) {
+        vds_vring_unpop(queue->ring, request);
+        return NULL;
+    }
+    return request;
+}
+
+static size_t pop_some(VdsVirtQueue *queue, VdsIo **ios, size_t max, GError **fault)
+{
+    VDS_LOCK_SCOPE(&queue->lock);
+    size_t n = 0;
+
+    while (queue->ring && n < max) {
+        VdsRequest *request = pop_request(queue, fault);
+
+        if (!request) {
+            break;
+        }
+        ios[n++] = io_new(queue, request);
+    }
+    return n;
+}
+
+static void report(VdsVirtQueue *queue, const GError *fault)
+{
+    if (fault) {
+        vds_device_fault(queue->device, fault->message);
+    }
+}
+
+static bool is_served(const VdsVirtQueue *queue)
+{
+    return queue->device->active && queue->enabled &&
+           !atomic_load_explicit(&queue->device->broken, memory_order_relaxed);
+}
+
+size_t vds_virt_queue_pop(VdsVirtQueue *queue, VdsIo **ios, size_t max)
+{
+    g_autoptr(GError) fault = NULL;
+    size_t n;
+
+    if (queue->in_handle) {
+        max = MIN(max, queue->budget);
+    }
+    if (max == 0 || !is_served(queue)) {
+        return 0;
+    }
+    n = pop_some(queue, ios, max, &fault);
+    if (queue->in_handle) {
+        queue->budget -= (unsigned)n;
+    }
+    report(queue, fault);
+    return n;
+}
+
+bool vds_virt_queue_has_more(VdsVirtQueue *queue)
+{
+    g_autoptr(GError) fault = NULL;
+    bool more = false;
+
+    if (!is_served(queue)) {
+        return false;
+    }
+    pthread_mutex_lock(&queue->lock);
+    if (queue->ring) {
+        vds_vring_has_available(queue->ring, &more, &fault);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    report(queue, fault);
+    return more;
+}
+
+void vds_virt_queue_unpop(VdsVirtQueue *queue, VdsIo *io)
+{
+    VDS_LOCK_SCOPE(&queue->lock);
+
+    if (io->epoch == queue->epoch) {
+        vds_vring_unpop(queue->ring, io->request);
+        queue->found_empty = false;
+        queue->budget++;
+    } else {
+        vds_request_free(io->request);
+    }
+    io_recycle(queue, io);
+}
+
+void vds_virt_queue_complete(VdsVirtQueue *queue, VdsIo *io, uint64_t written)
+{
+    g_autoptr(GError) fault = NULL;
+
+    g_assert(written <= io->in.total);
+    pthread_mutex_lock(&queue->lock);
+    if (io->epoch == queue->epoch) {
+        queue->unpublished = true;
+        vds_vring_push(queue->ring, io->request, (uint32_t)written, &fault);
+    } else {
+        vds_request_free(io->request);
+    }
+    io_recycle(queue, io);
+    pthread_mutex_unlock(&queue->lock);
+    report(queue, fault);
+}
+
+void vds_virt_queue_drop(VdsVirtQueue *queue, VdsIo *io)
+{
+    VDS_LOCK_SCOPE(&queue->lock);
+
+    g_assert(io->epoch != queue->epoch);
+    vds_request_free(io->request);
+    io_recycle(queue, io);
+}
+
+/* ---- notifications ------------------------------------------------------------------
+ */
+
+void vds_queue_interrupt(VdsVirtQueue *queue)
+{
+    VdsVirtioDevice *device = queue->device;
+    bool told = false;
+
+    atomic_fetch_or_explicit(&device->isr, 1, memory_order_relaxed);
+    pthread_mutex_lock(&queue->lock);
+    if (queue->call_fd >= 0) {
+        (void)eventfd_write(queue->call_fd, 1); /* non-blocking; full is told, too */
+        told = true;
+    }
+    pthread_mutex_unlock(&queue->lock);
+    if (!told) {
+        vds_doorbell_ring(atomic_load_explicit(&device->interrupts, memory_order_acquire),
+                          queue->index);
+    }
+}
+
+/* With the lock held; a broken device's last completions stay unseen. */
+static bool publish(VdsVirtQueue *queue, bool *interrupt, GError **fault)
+{
+    *interrupt = false;
+    if (!queue->unpublished ||
+        atomic_load_explicit(&queue->device->broken, memory_order_relaxed)) {
+        return true;
+    }
+    queue->unpublished = false;
+    return vds_vring_publish(queue->ring, interrupt, fault);
+}
+
+void vds_virt_queue_flush(VdsVirtQueue *queue)
+{
+    g_autoptr(GError) fault = NULL;
+    bool interrupt;
+
+    pthread_mutex_lock(&queue->lock);
+    publish(queue, &interrupt, &fault);
+    pthread_mutex_unlock(&queue->lock);
+    if (interrupt) {
+        vds_queue_interrupt(queue);
+    }
+    report(queue, fault);
+}
+
+void vds_virt_queue_set_eager(VdsVirtQueue *queue, bool eager)
+{
+    queue->eager = eager;
+}
+
+/* Kicks off.  false: there is no ring, or it is at fault. */
+static bool dispatch_begin(VdsVirtQueue *queue, GError **fault)
+{
+    VDS_LOCK_SCOPE(&queue->lock);
+    bool more;
+
+    return queue->ring && ring_notify(queue, false, &more, fault);
+}
+
+/* Publishes, and asks for the next kick.  *again: none may come for what is there. */
+static bool dispatch_end(VdsVirtQueue *queue, bool *interrupt, bool *again,
+                         GError **fault)
+{
+    VDS_LOCK_SCOPE(&queue->lock);
+    bool more = false;
+
+    *again = queue->budget == 0;
+    *interrupt = false;
+    if (!queue->ring) {
+        return true;
+    }
+    if (!publish(queue, interrupt, fault)) {
+        return false;
+    }
+    if (*again || !(queue->eager || queue->found_empty)) {
+        return true;
+    }
+    if (!ring_notify(queue, true, &more, fault)) {
+        return false;
+    }
+    *again = more && queue->found_empty;
+    return true;
+}
+
+void vds_queue_dispatch(VdsVirtQueue *queue)
+{
+    VdsVirtioDevice *device = queue->device;
+    g_autoptr(GError) fault = NULL;
+    bool interrupt = false, again = false;
+
+    if (!is_served(queue)) {
+        return;
+    }
+    if (dispatch_begin(queue, &fault)) {
+        queue->in_handle = true;
+        queue->found_empty = false;
+        queue->budget = queue->num; /* then it is the other queues' turn */
+        device->ops->handle(device->instance, queue);
+        queue->in_handle = false;
+        dispatch_end(queue, &interrupt, &again, &fault);
+    }
+    if (interrupt) {
+        vds_queue_interrupt(queue);
+    }
+    report(queue, fault);
+    if (again && is_served(queue)) {
+        vds_doorbell_ring(atomic_load_explicit(&device->kicks, memory_order_relaxed),
+                          queue->index);
+    }
+}
