@@ -1,0 +1,54 @@
+/*
+ * vring: driver and device in two threads that share nothing but the ring's memory.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <pthread.h>
+
+#include "ring-sides.h"
+
+typedef struct {
+    const Sides *sides;
+    VdsGuestMap *map;
+} DeviceThread;
+
+static void *run_device(void *user)
+{
+    const DeviceThread *thread = user;
+
+    device_side_run(thread->sides, thread->map);
+    return NULL;
+}
+
+static void test_two_threads(void **state)
+{
+    const VdsGuestRamConfig config = {
+        .kind = VDS_GUEST_RAM_MEMFD, .size = PAIR_BYTES, .seal = true};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(sides_configs); i++) {
+        g_autoptr(VdsGuestRam) ram = vds_guest_ram_new(&config, NULL);
+        VdsGuestMap *map = vds_guest_ram_get_map(ram);
+        VDS_AUTO_FD kick = eventfd(0, EFD_CLOEXEC);
+        VDS_AUTO_FD call = eventfd(0, EFD_CLOEXEC);
+        Sides sides = {sides_configs[i], 20000, kick, call, 0};
+        DeviceThread thread = {&sides, map};
+        g_autoptr(VdsDriverRing) driver = pair_driver(&sides.config, map);
+        pthread_t id;
+
+        assert_int_equal(pthread_create(&id, NULL, run_device, &thread), 0);
+        driver_side_run(&sides, map, driver);
+        assert_int_equal(pthread_join(id, NULL), 0);
+        assert_int_equal(vds_driver_ring_get_pending(driver), 0);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_two_threads),
+    };
+
+    return cmocka_run_group_tests_name("vring-threads", tests, NULL, NULL);
+}
