@@ -82,6 +82,16 @@ const VdsProperty vds_virtio_properties[] = {
     VDS_ROW_BOOL("use-started", true),
     VDS_ROW_BOOL("use-disabled-flag", true),
     VDS_ROW_BOOL("x-disable-legacy-check", false),
+    {.name = "guest",
+     .type = &vds_property_guest,
+     .description = "who drives it: builtin/none"},
+    {.name = "workload",
+     .type = &vds_property_workload,
+     .description = "of the built-in guest: idle/light"},
+    {.name = "rate",
+     .type = &vds_property_rate,
+     .description = "requests a second of workload=light",
+     .fallback = 100},
     VDS_ROW_END,
 };
 

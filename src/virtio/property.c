@@ -299,6 +299,8 @@ static bool link_parse(const VdsProperty *property, const VdsPropertyContext *co
     }
 
 static const char *const on_off_auto_words[] = {"auto", "on", "off", NULL};
+static const char *const guest_words[] = {"builtin", "none", NULL};
+static const char *const workload_words[] = {"idle", "light", NULL};
 static const char *const on_error_words[] = {"report", "ignore", "enospc",
                                              "stop",   "auto",   NULL};
 
@@ -317,6 +319,13 @@ const VdsPropertyType vds_property_on_off_auto = {
     "OnOffAuto", word_parse, word_show, 0, 0, on_off_auto_words};
 const VdsPropertyType vds_property_on_error = {
     "BlockdevOnError", word_parse, word_show, 0, 0, on_error_words};
+/* Ours: who drives a device, with what, and how many requests a second. */
+const VdsPropertyType vds_property_guest = {"VdsGuest", word_parse, word_show,
+                                            0,          0,          guest_words};
+const VdsPropertyType vds_property_workload = {"VdsWorkload", word_parse, word_show, 0, 0,
+                                               workload_words};
+const VdsPropertyType vds_property_rate = {"uint32", uint_parse, uint_show,
+                                           1,        1000000,    NULL};
 const VdsPropertyType vds_property_backend = {"str", backend_parse, str_show, 0, 0, NULL};
 const VdsPropertyType vds_property_chardev = {"str", chardev_parse, str_show, 0, 0, NULL};
 const VdsPropertyType vds_property_link = {"link", link_parse, str_show, 0, 0, NULL};
