@@ -73,8 +73,9 @@ typedef struct {
     char *machine;       /* machine type, "vds" when not given */
     VdsProps *machine_props;
     uint64_t memory_bytes; /* -m, 64 MiB when not given */
-    bool paused;           /* -S */
-    char *pidfile;         /* (nullable) */
+    bool memory_given;
+    bool paused;   /* -S */
+    char *pidfile; /* (nullable) */
     bool daemonize;
     bool show_version, show_help;
 } VdsOptions;

@@ -24,6 +24,7 @@ typedef enum {
     VDS_MACHINE_ERROR_NOT_HOTPLUGGABLE, /* device_del of an object that is no device */
     VDS_MACHINE_ERROR_AMBIGUOUS, /* qom: a partial path that fits several objects */
     VDS_MACHINE_ERROR_STATE,     /* not possible in this run state */
+    VDS_MACHINE_ERROR_MEMORY,    /* a memory backend that is not there, or unfit */
 } VdsMachineError;
 
 typedef enum {
@@ -50,6 +51,48 @@ void vds_machine_free(VdsMachine *machine); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMachine, vds_machine_free)
 /* Copied; NULL takes it away. */
 void vds_machine_set_listener(VdsMachine *machine, const VdsMachineListener *listener);
+
+/* ---- guest RAM ---- */
+typedef struct {
+    uint64_t bytes;      /* -m */
+    bool given;          /* then a backend must have that size */
+    const char *backend; /* (nullable) the id of a memory backend */
+} VdsMachineMemory;
+
+/* Once, after the backends.  Without a backend one is made: a sealed memfd.  MEMORY, or
+ * what room guestmem says. */
+bool vds_machine_set_memory(VdsMachine *machine, const VdsMachineMemory *memory,
+                            GError **error);
+VdsGuestRam *vds_machine_get_ram(const VdsMachine *machine); /* borrowed; (nullable) */
+
+/* ---- the drivers' side ---- */
+
+/* A property of a virtio device that is known only while it runs; a row without name ends
+ * a table.  `value` is all zeroes but for its name. */
+typedef struct {
+    const char *name, *type;
+    void (*show)(void *user, VdsVirtioDevice *device, VdsProp *value);
+} VdsLiveProperty;
+
+/* For `show`: text (transfer full) (nullable), NULL being "". */
+void vds_live_show_string(VdsProp *value, char *text);
+void vds_live_show_uint(VdsProp *value, uint64_t number);
+
+/* Who drives the devices, when this process does.  Called on the main loop. */
+typedef struct {
+    /* It is whole, and runs if the machine does. */
+    void (*plug)(void *user, VdsVirtioDevice *device, const VdsDeviceType *type,
+                 const VdsPropertySet *properties);
+    void (*unplug)(void *user, VdsVirtioDevice *device); /* before it goes */
+    bool (*resume)(void *user, GError **error);          /* after the devices */
+    void (*pause)(void *user);                           /* before the devices */
+    void (*reset)(void *user); /* before the devices; leaves it paused */
+    const VdsLiveProperty *properties;
+    void *user;
+} VdsMachineGuest;
+
+/* Copied; before the first device.  NULL takes it away: nobody is told of what goes. */
+void vds_machine_set_guest(VdsMachine *machine, const VdsMachineGuest *guest);
 
 /* ---- run state ---- */
 VdsRunState vds_machine_get_run_state(const VdsMachine *machine);

@@ -152,6 +152,7 @@ bool vds_cli_apply_memory(VdsCliParse *parse, const VdsCliRow *row, const char *
     }
     if (bytes > 0) { /* 0 means the default */
         parse->options->memory_bytes = bytes;
+        parse->options->memory_given = true;
     }
     return true;
 }

@@ -71,11 +71,16 @@ static void entry_destroy(VdsMachine *machine, VdsEntry *entry)
     }
 }
 
-/* What is plugged into it goes first, then its virtio devices, then itself. */
+/* The driver lets go; what is plugged into it goes, then its virtio devices, then itself.
+ */
 void vds_device_destroy(VdsMachine *machine, VdsDevice *device)
 {
+    const VdsMachineGuest *guest = &machine->guest;
     g_autofree char *path = NULL, *id = NULL;
 
+    if (device->plugged && guest->unplug) {
+        guest->unplug(guest->user, device->plugged);
+    }
     while (device->brought && device->brought->devices) {
         vds_device_destroy(machine, device->brought->devices);
     }
@@ -214,6 +219,16 @@ static void take_parts(VdsMachine *machine, VdsDevice *device, VdsDeviceParts *p
     }
 }
 
+static void tell_guest(VdsMachine *machine, VdsDevice *device, VdsVirtioDevice *virtio)
+{
+    const VdsMachineGuest *guest = &machine->guest;
+
+    if (virtio && guest->plug) {
+        device->plugged = virtio;
+        guest->plug(guest->user, virtio, device->type, device->properties);
+    }
+}
+
 /* Undoes what was made so far, with no event. */
 static void abandon(VdsMachine *machine, VdsDevice *device)
 {
@@ -256,6 +271,7 @@ static bool device_realize(VdsMachine *machine, VdsDevice *device, VdsBus *bus,
     }
     device->realized = true;
     take_parts(machine, device, &parts);
+    tell_guest(machine, device, parts.virtio);
     return true;
 }
 

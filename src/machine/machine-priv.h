@@ -15,7 +15,8 @@ struct VdsEntry {
     VdsEntry *owner_next; /* an older one of the same owner */
     VdsDevice *owner;
     VdsVirtioDevice *virtio; /* owned */
-    VdsNode *node;           /* node->object is this entry unless node is the owner's */
+    VdsMachine *machine;
+    VdsNode *node; /* node->object is this entry unless node is the owner's */
     char *path;
 };
 
@@ -41,7 +42,8 @@ struct VdsDevice {
     VdsDevice *bus_next, *bus_prev;
     VdsBus *brought; /* (nullable) the one it brought */
     void *instance;
-    GSList *parts; /* VdsPart: claimed */
+    VdsVirtioDevice *plugged; /* (nullable) the guest knows of it */
+    GSList *parts;            /* VdsPart: claimed */
     bool has_id, hotplugged, realized;
 };
 
@@ -51,6 +53,7 @@ typedef struct VdsPart {
     char *id;
     VdsProps *props;
     const VdsDevice *user; /* (nullable) who claimed it */
+    const VdsMachine *machine;
 } VdsPart;
 
 struct VdsMachine {
@@ -67,6 +70,9 @@ struct VdsMachine {
     GHashTable *buses;       /* type -> its newest bus */
     GHashTable *bus_numbers; /* bus type -> how many went by that name */
     unsigned n_anonymous;    /* devices without id so far */
+    VdsGuestRam *ram;        /* (nullable) */
+    const VdsPart *ram_part; /* (nullable) where it came from */
+    VdsMachineGuest guest;
     VdsRunState run_state;
     VdsMachineListener listener;
 };
@@ -87,6 +93,14 @@ const VdsDriver *vds_driver_find(const VdsMachine *machine, const char *name);
 GHashTable *vds_parts_new(void);
 VdsPart *vds_part_find(const VdsMachine *machine, const char *kind,
                        const char *id); /* (nullable) */
+
+/* ---- memory.c, live.c ---- */
+
+/* (nullable) where another process can map the memory behind it */
+char *vds_part_map_path(const VdsPart *part);
+/* The properties of a virtio device that are known only while it runs. */
+void vds_live_list(const VdsEntry *entry, VdsQomListFunc func, void *user);
+bool vds_live_get(const VdsEntry *entry, const char *name, VdsProp *value);
 
 /* ---- bus.c ---- */
 
@@ -126,4 +140,4 @@ void vds_registry_prune(VdsMachine *machine, VdsNode *node);
 
 void vds_device_destroy(VdsMachine *machine, VdsDevice *device);
 extern const VdsNodeOps vds_qom_device_ops, vds_qom_backend_ops, vds_qom_bus_ops,
-    vds_qom_part_ops;
+    vds_qom_part_ops, vds_qom_machine_ops;

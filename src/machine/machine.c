@@ -22,6 +22,8 @@ VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *
     vds_tree_add(machine->tree, node, "objects", "container");
     vds_tree_add(machine->tree, node, "chardevs", "container");
     node = vds_tree_add(machine->tree, node, "machine", machine->type);
+    node->ops = &vds_qom_machine_ops;
+    node->object = machine;
     machine->peripheral = vds_tree_add(machine->tree, node, "peripheral", "container");
     machine->anonymous =
         vds_tree_add(machine->tree, node, "peripheral-anon", "container");
@@ -58,6 +60,7 @@ void vds_machine_free(VdsMachine *machine)
     vds_tree_free(machine->tree);
     g_hash_table_unref(machine->shared);
     g_hash_table_unref(machine->parts);
+    vds_guest_ram_free(machine->ram);
     g_hash_table_unref(machine->drivers);
     g_hash_table_unref(machine->by_path);
     g_hash_table_unref(machine->buses);
@@ -69,6 +72,11 @@ void vds_machine_free(VdsMachine *machine)
 void vds_machine_set_listener(VdsMachine *machine, const VdsMachineListener *listener)
 {
     machine->listener = listener ? *listener : (VdsMachineListener){0};
+}
+
+void vds_machine_set_guest(VdsMachine *machine, const VdsMachineGuest *guest)
+{
+    machine->guest = guest ? *guest : (VdsMachineGuest){0};
 }
 
 /* ---- run state -------------------------------------------------------------------- */
@@ -98,8 +106,18 @@ static void enter(VdsMachine *machine, VdsRunState state)
     }
 }
 
+/* Devices run before their driver does, and stand still after it. */
+static bool resume(VdsMachine *machine, GError **error)
+{
+    const VdsMachineGuest *guest = &machine->guest;
+
+    return !guest->resume || guest->resume(guest->user, error);
+}
+
 bool vds_machine_cont(VdsMachine *machine, GError **error)
 {
+    VdsRunState before = machine->run_state;
+
     if (machine->run_state == VDS_RUN_SHUTDOWN) {
         g_set_error(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_STATE,
                     "Resetting the Virtual Machine is required");
@@ -107,6 +125,10 @@ bool vds_machine_cont(VdsMachine *machine, GError **error)
     }
     if (!vds_machine_is_running(machine)) {
         enter(machine, VDS_RUN_RUNNING);
+        if (!resume(machine, error)) {
+            enter(machine, before);
+            return false;
+        }
         tell(machine, machine->listener.resumed);
     }
     return true;
@@ -115,18 +137,27 @@ bool vds_machine_cont(VdsMachine *machine, GError **error)
 void vds_machine_stop(VdsMachine *machine)
 {
     if (vds_machine_is_running(machine)) {
+        if (machine->guest.pause) {
+            machine->guest.pause(machine->guest.user);
+        }
         enter(machine, VDS_RUN_PAUSED);
         tell(machine, machine->listener.stopped);
     }
 }
 
-/* A machine that was not running starts over, as QEMU's does: prelaunch. */
+/* A machine that was not running starts over, as QEMU's does: prelaunch.  One that was
+ * has a guest already, whose thread cannot fail to be had. */
 void vds_machine_reset(VdsMachine *machine)
 {
+    if (machine->guest.reset) {
+        machine->guest.reset(machine->guest.user);
+    }
     for (VdsEntry *entry = machine->entries; entry; entry = entry->next) {
         vds_virtio_device_reset(entry->virtio);
     }
-    if (!vds_machine_is_running(machine)) {
+    if (vds_machine_is_running(machine)) {
+        resume(machine, NULL);
+    } else {
         enter(machine, VDS_RUN_PRELAUNCH);
     }
     tell(machine, machine->listener.reset);

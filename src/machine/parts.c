@@ -114,6 +114,7 @@ bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsPro
     part->kind = row;
     part->id = g_strdup(id);
     part->props = vds_props_copy(props);
+    part->machine = machine;
     g_hash_table_add(machine->parts, part);
     if (row->container) {
         part_add_node(machine, part);

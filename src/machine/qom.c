@@ -72,23 +72,6 @@ static void list_property(const VdsProperty *property, bool backend, void *user)
     }
 }
 
-/* What a virtio device tells that the five replies have no member for. */
-static const char *index_source(const VdsVirtioDevice *virtio)
-{
-    static const char *const names[] = {
-        [VDS_INDEX_OWNED] = "owned",
-        [VDS_INDEX_RECORDED] = "recorded",
-        [VDS_INDEX_INFERRED] = "inferred",
-    };
-    VdsQueueState queue = {
-        .source =
-            vds_virtio_device_is_recorded(virtio) ? VDS_INDEX_RECORDED : VDS_INDEX_OWNED,
-    };
-
-    vds_virtio_device_get_queue(virtio, 0, &queue);
-    return names[queue.source];
-}
-
 static const VdsEntry *own_entry(const VdsDevice *device)
 {
     const VdsEntry *entry = device->entries;
@@ -107,7 +90,7 @@ static void device_list(const VdsNode *node, VdsQomListFunc func, void *user)
     list_common(func, user);
     vds_device_type_foreach_property(device->type, list_property, &walk);
     if (entry && entry->node == node) {
-        func("index-source", "str", user);
+        vds_live_list(entry, func, user);
     }
 }
 
@@ -121,8 +104,7 @@ static bool device_get(const VdsNode *node, const char *name, VdsProp *value)
     if (get_common(device, device->bus ? device->bus->node : NULL, name, value)) {
         return true;
     }
-    if (entry && entry->node == node && strcmp(name, "index-source") == 0) {
-        show_string(value, index_source(entry->virtio));
+    if (entry && entry->node == node && vds_live_get(entry, name, value)) {
         return true;
     }
     if (device->class->get && device->class->get(device->instance, name, value)) {
@@ -145,7 +127,7 @@ static void backend_list(const VdsNode *node, VdsQomListFunc func, void *user)
     if (entry == own_entry(entry->owner)) {
         vds_device_type_foreach_property(entry->owner->type, list_property, &walk);
     }
-    func("index-source", "str", user);
+    vds_live_list(entry, func, user);
 }
 
 static bool backend_get(const VdsNode *node, const char *name, VdsProp *value)
@@ -158,8 +140,7 @@ static bool backend_get(const VdsNode *node, const char *name, VdsProp *value)
     if (get_common(owner, NULL, name, value)) {
         return true;
     }
-    if (strcmp(name, "index-source") == 0) {
-        show_string(value, index_source(entry->virtio));
+    if (vds_live_get(entry, name, value)) {
         return true;
     }
     if (entry == own_entry(owner)) {
@@ -216,13 +197,19 @@ static bool bus_get(const VdsNode *node, const char *name, VdsProp *value)
 
 const VdsNodeOps vds_qom_bus_ops = {bus_list, bus_get};
 
-/* As it was given. */
+/* As it was given; guest RAM also says where it is. */
+static const char map_path[] = "map-path";
+
 static void part_list(const VdsNode *node, VdsQomListFunc func, void *user)
 {
     const VdsPart *part = node->object;
+    g_autofree char *path = vds_part_map_path(part);
 
     for (unsigned i = 0; i < vds_props_count(part->props); i++) {
         func(vds_props_nth(part->props, i)->name, "str", user);
+    }
+    if (path) {
+        func(map_path, "str", user);
     }
 }
 
@@ -230,14 +217,43 @@ static bool part_get(const VdsNode *node, const char *name, VdsProp *value)
 {
     const VdsPart *part = node->object;
     const VdsProp *prop = vds_props_find(part->props, name);
+    g_autofree char *path = vds_part_map_path(part);
 
     if (prop) {
         show_string(value, prop->text);
+    } else if (path && strcmp(name, map_path) == 0) {
+        show_string(value, path);
+    } else {
+        return false;
     }
-    return prop != NULL;
+    return true;
 }
 
 const VdsNodeOps vds_qom_part_ops = {part_list, part_get};
+
+/* ---- the machine ----------------------------------------------------------------------
+ */
+
+static void machine_list(const VdsNode *node, VdsQomListFunc func, void *user)
+{
+    func("memory-backend", "link<memory-backend>", user);
+}
+
+static bool machine_get(const VdsNode *node, const char *name, VdsProp *value)
+{
+    const VdsMachine *machine = node->object;
+
+    if (strcmp(name, "memory-backend") != 0) {
+        return false;
+    }
+    value->kind = VDS_PROP_STRING;
+    value->text = machine->ram_part
+                      ? g_strdup_printf("/objects/%s", machine->ram_part->id)
+                      : g_strdup("");
+    return true;
+}
+
+const VdsNodeOps vds_qom_machine_ops = {machine_list, machine_get};
 
 /* ---- the two commands -------------------------------------------------------------- */
 

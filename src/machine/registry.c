@@ -19,6 +19,7 @@ VdsEntry *vds_registry_add(VdsMachine *machine, VdsDevice *owner, VdsNode *node,
         .owner_next = owner->entries,
         .owner = owner,
         .virtio = virtio,
+        .machine = machine,
         .node = node,
         .path = vds_node_path(node),
     };
@@ -78,7 +79,7 @@ static bool put_check(const VdsMachine *machine, const char *path, char **parts,
             return put_refuse(path, "is not one a device can have", error);
         }
         node = node ? vds_tree_child(machine->tree, node, parts[i]) : NULL;
-        if (node && node->ops) {
+        if (node && node->ops && node->ops != &vds_qom_machine_ops) {
             return put_refuse(
                 path, i + 1 == depth ? "exists already" : "lies in a device", error);
         }

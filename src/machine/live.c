@@ -1,0 +1,89 @@
+/*
+ * machine: what a virtio device tells as QOM properties because the five replies have no
+ * member for it: what went wrong, where its indices come from, and what the guest that
+ * main handed down found.
+ */
+#include <string.h>
+
+#include "machine-priv.h"
+
+void vds_live_show_string(VdsProp *value, char *text)
+{
+    value->kind = VDS_PROP_STRING;
+    value->text = text ? text : g_strdup("");
+}
+
+void vds_live_show_uint(VdsProp *value, uint64_t number)
+{
+    value->kind = number > INT64_MAX ? VDS_PROP_UINT : VDS_PROP_INT;
+    value->u.uinteger = number;
+    value->text = g_strdup_printf("%" PRIu64, number);
+}
+
+static void show_index_source(void *user, VdsVirtioDevice *virtio, VdsProp *value)
+{
+    static const char *const names[] = {
+        [VDS_INDEX_OWNED] = "owned",
+        [VDS_INDEX_RECORDED] = "recorded",
+        [VDS_INDEX_INFERRED] = "inferred",
+    };
+    VdsQueueState queue = {
+        .source =
+            vds_virtio_device_is_recorded(virtio) ? VDS_INDEX_RECORDED : VDS_INDEX_OWNED,
+    };
+
+    vds_virtio_device_get_queue(virtio, 0, &queue);
+    vds_live_show_string(value, g_strdup(names[queue.source]));
+}
+
+static void show_broken_reason(void *user, VdsVirtioDevice *virtio, VdsProp *value)
+{
+    vds_live_show_string(value, vds_virtio_device_get_broken_reason(virtio));
+}
+
+static void show_last_refusal(void *user, VdsVirtioDevice *virtio, VdsProp *value)
+{
+    vds_live_show_string(value, vds_virtio_device_get_last_refusal(virtio));
+}
+
+static const VdsLiveProperty own[] = {
+    {"index-source", "str", show_index_source},
+    {"broken-reason", "str", show_broken_reason},
+    {"last-refusal", "str", show_last_refusal},
+    {NULL, NULL, NULL},
+};
+
+static const VdsLiveProperty *find(const VdsLiveProperty *row, const char *name)
+{
+    while (row && row->name && strcmp(row->name, name) != 0) {
+        row++;
+    }
+    return row && row->name ? row : NULL;
+}
+
+static void list(const VdsLiveProperty *row, VdsQomListFunc func, void *user)
+{
+    for (; row && row->name; row++) {
+        func(row->name, row->type, user);
+    }
+}
+
+void vds_live_list(const VdsEntry *entry, VdsQomListFunc func, void *user)
+{
+    list(own, func, user);
+    list(entry->machine->guest.properties, func, user);
+}
+
+bool vds_live_get(const VdsEntry *entry, const char *name, VdsProp *value)
+{
+    const VdsMachineGuest *guest = &entry->machine->guest;
+    const VdsLiveProperty *row = find(own, name);
+
+    if (!row) {
+        row = find(guest->properties, name);
+    }
+    if (row) {
+        row->show(guest->user, entry->virtio, value);
+    }
+    return row != NULL;
+}
