@@ -4,6 +4,8 @@
 #pragma once
 
 #include "vds/cli.h"
+#include "vds/guest.h"
+#include "vds/machine.h"
 
 /* One line on standard error behind the program's name.  Control characters, which a
  * stranger's name may hold, become '?': it stays one line. */
@@ -44,6 +46,13 @@ bool vds_main_daemon_start(int *ready_fd, GError **error);
 /* Everything can be reached: puts the standard descriptors on /dev/null and lets the
  * first process end.  False when nobody waits for that any more. */
 bool vds_main_daemon_ready(int *ready_fd);
+
+/* ---- guest.c ----------------------------------------------------------------------- */
+
+/* The guest in the machine's RAM, told of every device from now on. */
+VdsGuest *vds_main_guest_start(VdsMachine *machine);
+/* Takes it away, device by device.  NULLs are fine. */
+void vds_main_guest_stop(VdsMachine *machine, VdsGuest *guest);
 
 /* ---- server.c ---------------------------------------------------------------------- */
 

@@ -32,6 +32,7 @@ typedef struct {
     VdsMainPidfile *pidfile;
     GPtrArray *classes; /* the rows, NULL-terminated: borrowed by the machine */
     VdsMachine *machine;
+    VdsGuest *guest;
     VdsCmdsHost host;
     VdsEventSink sink;
     VdsCmds *cmds;
@@ -134,7 +135,6 @@ static bool start_process(VdsMainServer *server)
 static bool start_backends(VdsMainServer *server)
 {
     const VdsOptions *options = server->options;
-    const char *memory = vds_props_get_string(options->machine_props, "memory-backend");
     GError *error = NULL;
 
     for (unsigned i = 0; i < options->backends->len; i++) {
@@ -145,12 +145,27 @@ static bool start_backends(VdsMainServer *server)
             return report_at(backend->origin, error);
         }
     }
-    if (memory && !vds_machine_has_backend(server->machine, "object", memory)) {
-        vds_main_report("-machine memory-backend=%s: Memory backend '%s' not found",
-                        memory, memory);
-        return false;
-    }
     return true;
+}
+
+static bool start_memory(VdsMainServer *server)
+{
+    const VdsOptions *options = server->options;
+    const VdsMachineMemory memory = {
+        .bytes = options->memory_bytes,
+        .given = options->memory_given,
+        .backend = vds_props_get_string(options->machine_props, "memory-backend"),
+    };
+    g_autofree char *origin = NULL;
+    GError *error = NULL;
+
+    if (vds_machine_set_memory(server->machine, &memory, &error)) {
+        return true;
+    }
+    origin = memory.backend
+                 ? g_strdup_printf("-machine memory-backend=%s", memory.backend)
+                 : g_strdup("-m");
+    return report_at(origin, error);
 }
 
 /* The devices proper, and the one kind that needs the schema's types. */
@@ -174,9 +189,10 @@ static bool start_machine(VdsMainServer *server)
     server->classes = all_classes();
     server->machine = vds_machine_new(
         options->machine, (const VdsDeviceClass *const *)server->classes->pdata);
-    if (!start_backends(server)) {
+    if (!start_backends(server) || !start_memory(server)) {
         return false;
     }
+    server->guest = vds_main_guest_start(server->machine);
     for (unsigned i = 0; i < options->devices->len; i++) {
         const VdsDeviceOption *device = g_ptr_array_index(options->devices, i);
 
@@ -315,6 +331,7 @@ static void server_clear(VdsMainServer *server)
 {
     g_clear_pointer(&server->monitor, vds_monitor_free);
     vds_cmds_free(server->cmds);
+    vds_main_guest_stop(server->machine, server->guest);
     vds_machine_free(server->machine);
     g_clear_pointer(&server->classes, g_ptr_array_unref);
     if (server->signals) {
