@@ -131,13 +131,13 @@ bool vds_walk_table(const Walk *walk, const VdsDesc *desc, VdsGuestArea *table,
                                " bytes is not 1 to %u descriptors of %u",
                                desc->len, VDS_INDIRECT_MAX, VDS_DESC_SIZE);
     }
-    if (!vds_guest_map_has(ring->map, desc->addr, desc->len)) {
+    if (!vds_guest_area_init(table, ring->map, desc->addr, desc->len, 8, NULL)) {
         return vds_vring_fault(fault, VDS_RULE_I5,
                                "indirect table at 0x%" PRIx64 ", length %" PRIu32
                                ", is not mapped",
                                desc->addr, desc->len);
     }
-    return vds_guest_area_init(table, ring->map, desc->addr, desc->len, 8, fault);
+    return true;
 }
 
 bool vds_area_read_desc(const VdsGuestArea *area, uint32_t i, uint64_t words[2],

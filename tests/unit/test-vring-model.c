@@ -283,9 +283,6 @@ static void world_init(World *world, const Row *row, uint8_t *bytes, GRand *rand
 
 static void world_clear(World *world)
 {
-    for (unsigned i = 0; i < world->n_held; i++) {
-        vds_request_free(world->held[i]);
-    }
     vds_driver_ring_free(world->driver);
     vds_vring_free(world->device);
     vds_guest_map_unref(world->map);

@@ -1,0 +1,165 @@
+/*
+ * Requests per second through a ring, the driver's and the device's side in one thread:
+ * what the rings themselves cost, without a device or a wakeup.
+ *
+ * A request is two spans, 16 bytes to read and 512 to write, whose content nobody
+ * touches. Each round adds a batch, asks for the kick, pops all, pushes all, publishes,
+ * and takes all back.  Printed are medians over slices; the device's share is its own
+ * calls only.
+ *
+ * usage: rings [SLICE-MS]
+ */
+#include <err.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <time.h>
+
+#include "vds/vring.h"
+
+enum {
+    NUM = 256,
+    SLICES = 9,
+    MAX_BATCH = 128,
+    AIM_MILLIONS = 5, /* a second, both sides */
+    DESC = 0x10000,
+    AVAIL = 0x20000,
+    USED = 0x30000,
+    TABLES = 0x40000,
+    DATA = 0x80000,
+    BYTES = 1 << 20,
+};
+
+typedef struct {
+    VdsGuestMap *map;
+    VdsDriverRing *driver;
+    VdsVring *device;
+    VdsRequest *requests[MAX_BATCH];
+    unsigned batch;
+    uint64_t device_ns;
+} Bench;
+
+static uint64_t now_ns(void)
+{
+    struct timespec now;
+
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+static void check(bool ok)
+{
+    if (!ok) {
+        errx(1, "a ring refused");
+    }
+}
+
+static void device_round(Bench *bench)
+{
+    bool interrupt = false;
+
+    for (unsigned i = 0; i < bench->batch; i++) {
+        check(vds_vring_pop(bench->device, &bench->requests[i], NULL) &&
+              bench->requests[i]);
+    }
+    for (unsigned i = 0; i < bench->batch; i++) {
+        check(vds_vring_push(bench->device, bench->requests[i], 512, NULL));
+    }
+    check(vds_vring_publish(bench->device, &interrupt, NULL));
+}
+
+static void run_round(Bench *bench)
+{
+    const VdsSpan spans[] = {{DATA, 16}, {DATA + 4096, 512}};
+    const VdsBuffer buffer = {spans, 1, 1, bench};
+    uint64_t start = 0;
+    bool flag = false;
+
+    for (unsigned i = 0; i < bench->batch; i++) {
+        check(vds_driver_ring_add(bench->driver, &buffer, &flag, NULL) && flag);
+    }
+    check(vds_driver_ring_should_kick(bench->driver, &flag, NULL));
+    start = now_ns();
+    device_round(bench);
+    bench->device_ns += now_ns() - start;
+    for (unsigned i = 0; i < bench->batch; i++) {
+        VdsUsed used;
+
+        check(vds_driver_ring_get_used(bench->driver, &used, NULL) && used.token);
+    }
+}
+
+static int compare(const void *a, const void *b)
+{
+    const double *left = a, *right = b;
+
+    return (*left > *right) - (*left < *right);
+}
+
+/* Runs slices; the medians of millions a second and of the device's ns a request. */
+static void measure(Bench *bench, uint64_t slice_ns, double *millions, double *device_ns)
+{
+    double rates[SLICES], device[SLICES];
+
+    for (unsigned i = 0; i < SLICES; i++) {
+        uint64_t start = now_ns(), end = start, requests = 0;
+
+        bench->device_ns = 0;
+        while (end - start < slice_ns) {
+            for (unsigned k = 0; k < 64; k++) {
+                run_round(bench);
+            }
+            requests += 64 * bench->batch;
+            end = now_ns();
+        }
+        rates[i] = (double)requests * 1e3 / (double)(end - start);
+        device[i] = (double)bench->device_ns / (double)requests;
+    }
+    qsort(rates, SLICES, sizeof(rates[0]), compare);
+    qsort(device, SLICES, sizeof(device[0]), compare);
+    *millions = rates[SLICES / 2];
+    *device_ns = device[SLICES / 2];
+}
+
+static void run(VdsGuestMap *map, bool packed, bool indirect, unsigned batch,
+                uint64_t slice_ns)
+{
+    const VdsQueueState setup = {.packed = packed,
+                                 .event_idx = true,
+                                 .num = NUM,
+                                 .desc = DESC,
+                                 .avail = AVAIL,
+                                 .used = USED,
+                                 .map = map};
+    const VdsDriverTables tables = {TABLES, 4};
+    unsigned flags = indirect ? VDS_VRING_INDIRECT : 0;
+    Bench bench = {.map = map, .batch = batch};
+    double millions = 0, device_ns = 0;
+
+    bench.driver = vds_driver_ring_new(&setup, flags, &tables, NULL);
+    bench.device = vds_vring_new(&setup, flags, NULL);
+    check(bench.driver && bench.device);
+    measure(&bench, slice_ns, &millions, &device_ns);
+    printf("%-7s %-9s %5u %10.2f %6d %12.1f\n", packed ? "packed" : "split",
+           indirect ? "indirect" : "direct", batch, millions, AIM_MILLIONS, device_ns);
+    vds_driver_ring_free(bench.driver);
+    vds_vring_free(bench.device);
+}
+
+int main(int argc, char **argv)
+{
+    static const unsigned batches[] = {1, 16, 128};
+    const VdsGuestRamConfig config = {
+        .kind = VDS_GUEST_RAM_MEMFD, .size = BYTES, .seal = true};
+    g_autoptr(VdsGuestRam) ram = vds_guest_ram_new(&config, NULL);
+    uint64_t slice_ns = (argc > 1 ? strtoull(argv[1], NULL, 10) : 50) * 1000000;
+
+    check(ram);
+    printf("%-7s %-9s %5s %10s %6s %12s\n", "ring", "chains", "batch", "million/s", "aim",
+           "device ns");
+    for (unsigned i = 0; i < 4; i++) {
+        for (size_t k = 0; k < G_N_ELEMENTS(batches); k++) {
+            run(vds_guest_ram_get_map(ram), i & 2, i & 1, batches[k], slice_ns);
+        }
+    }
+    return 0;
+}
