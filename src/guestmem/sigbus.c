@@ -81,10 +81,15 @@ void vds_sigbus_install(void)
     while (len > 0) {                                                                    \
         uintptr_t address_ = (uintptr_t)(shared);                                        \
                                                                                          \
-        if (address_ % 8 == 0 && len >= 8) {                                             \
-            do {                                                                         \
+        if (address_ % 8 == 0 && len >= 32) {                                            \
+            do { /* bulk data: the count costs more than the copy otherwise */           \
                 LOAD_STORE(uint64_t);                                                    \
-            } while (len >= 8);                                                          \
+                LOAD_STORE(uint64_t);                                                    \
+                LOAD_STORE(uint64_t);                                                    \
+                LOAD_STORE(uint64_t);                                                    \
+            } while (len >= 32);                                                         \
+        } else if (address_ % 8 == 0 && len >= 8) {                                      \
+            LOAD_STORE(uint64_t);                                                        \
         } else if (address_ % 4 == 0 && len >= 4) {                                      \
             LOAD_STORE(uint32_t);                                                        \
         } else if (address_ % 2 == 0 && len >= 2) {                                      \
@@ -100,15 +105,20 @@ void vds_sigbus_install(void)
     len -= sizeof(type)
 
 #define LOAD_ONE(type)                                                                   \
-    type word_ = __atomic_load_n((const type *)(const void *)from, __ATOMIC_RELAXED);    \
-    memcpy(to, &word_, sizeof(word_));                                                   \
-    ADVANCE(type)
+    do {                                                                                 \
+        type word_ =                                                                     \
+            __atomic_load_n((const type *)(const void *)from, __ATOMIC_RELAXED);         \
+        memcpy(to, &word_, sizeof(word_));                                               \
+        ADVANCE(type);                                                                   \
+    } while (0)
 
 #define STORE_ONE(type)                                                                  \
-    type word_;                                                                          \
-    memcpy(&word_, from, sizeof(word_));                                                 \
-    __atomic_store_n((type *)(void *)to, word_, __ATOMIC_RELAXED);                       \
-    ADVANCE(type)
+    do {                                                                                 \
+        type word_;                                                                      \
+        memcpy(&word_, from, sizeof(word_));                                             \
+        __atomic_store_n((type *)(void *)to, word_, __ATOMIC_RELAXED);                   \
+        ADVANCE(type);                                                                   \
+    } while (0)
 
 /* Not inlined: their locals change between sigsetjmp() and a jump. */
 __attribute__((noinline)) void vds_relaxed_load(void *dest, const void *source,

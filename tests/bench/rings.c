@@ -145,6 +145,31 @@ static void run(VdsGuestMap *map, bool packed, bool indirect, unsigned batch,
     vds_vring_free(bench.device);
 }
 
+/* What a device's stream costs: 4 KiB out of guest memory and into it. */
+static void run_copies(VdsGuestMap *map, uint64_t slice_ns)
+{
+    static uint8_t bytes[4096];
+    double ns[2][SLICES];
+
+    for (unsigned i = 0; i < 2 * SLICES; i++) {
+        uint64_t start = now_ns(), end = start, copies = 0;
+
+        while (end - start < slice_ns) {
+            for (unsigned k = 0; k < 1000; k++) {
+                check(i % 2 ? vds_guest_map_write(map, DATA, bytes, sizeof(bytes), NULL)
+                            : vds_guest_map_read(map, DATA, bytes, sizeof(bytes), NULL));
+            }
+            copies += 1000;
+            end = now_ns();
+        }
+        ns[i % 2][i / 2] = (double)(end - start) / (double)copies;
+    }
+    qsort(ns[0], SLICES, sizeof(ns[0][0]), compare);
+    qsort(ns[1], SLICES, sizeof(ns[1][0]), compare);
+    printf("4 KiB: %.0f ns to read, %.0f ns to write\n", ns[0][SLICES / 2],
+           ns[1][SLICES / 2]);
+}
+
 int main(int argc, char **argv)
 {
     static const unsigned batches[] = {1, 16, 128};
@@ -161,5 +186,6 @@ int main(int argc, char **argv)
             run(vds_guest_ram_get_map(ram), i & 2, i & 1, batches[k], slice_ns);
         }
     }
+    run_copies(vds_guest_ram_get_map(ram), slice_ns);
     return 0;
 }

@@ -25,7 +25,8 @@ enum {
 };
 
 typedef struct {
-    uint8_t options; /* bits: event index, indirect, in order, tables, a region a byte */
+    uint8_t options; /* bits: event index, indirect, in order, tables; both 16 and 32:
+                        a region a byte, which is slow */
     uint8_t num;     /* 1 to 32; split: a power of two */
 } RingInput;
 
@@ -271,7 +272,7 @@ static inline void fuzz_ring(const uint8_t *data, size_t size, bool packed)
         return;
     }
     memcpy(&input, data, sizeof(input));
-    map = fuzz_ring_map(bytes, input.options & 16);
+    map = fuzz_ring_map(bytes, (input.options & 48) == 48);
     setup.map = map;
     setup.num = fuzz_ring_num(input.num, packed);
     setup.event_idx = input.options & 1;
