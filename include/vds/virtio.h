@@ -116,6 +116,11 @@ bool vds_virtio_device_is_recorded(const VdsVirtioDevice *device);
 char *vds_virtio_device_get_broken_reason(const VdsVirtioDevice *device);
 char *vds_virtio_device_get_last_refusal(const VdsVirtioDevice *device);
 
+/* Chains of this device that were read while it never stood still: who reads one for an
+ * answer counts it.  Main loop. */
+void vds_virtio_device_count_torn(VdsVirtioDevice *device);
+uint64_t vds_virtio_device_get_torn_count(const VdsVirtioDevice *device);
+
 /* ---- a device from a recording ----------------------------------------------------- */
 
 /* Copies everything and takes references to the maps; `packed`, `event_idx` and

@@ -286,6 +286,39 @@ static QapiVirtioRingDescList element_descs(VdsArena *arena, const VdsElement *e
     return list;
 }
 
+static bool has_moved(const VdsQueueState *before, const VdsQueueState *after)
+{
+    return before->last_avail_idx != after->last_avail_idx ||
+           before->used_idx != after->used_idx || before->desc != after->desc ||
+           before->last_avail_wrap != after->last_avail_wrap ||
+           before->used_wrap != after->used_wrap;
+}
+
+/* A ring's memory is read without a lock: when the queue's own words have changed
+ * meanwhile, the chain may be of no single moment, so it is read again.  A queue that
+ * never stands still is answered all the same, and that is counted. */
+static VdsChain *read_chain(VdsVirtioDevice *device, unsigned n,
+                            const VdsQueueState *state, bool has_index, uint16_t index,
+                            GError **error)
+{
+    enum { RETAKES = 3 };
+    VdsQueueState before, after = *state;
+    VdsChain *chain = NULL;
+    unsigned taken = 0;
+
+    do {
+        vds_chain_free(chain);
+        g_clear_error(error);
+        before = after;
+        chain = vds_chain_read(&before, has_index, index, error);
+    } while (vds_virtio_device_get_queue(device, n, &after) &&
+             has_moved(&before, &after) && taken++ < RETAKES);
+    if (taken > RETAKES) {
+        vds_virtio_device_count_torn(device);
+    }
+    return chain;
+}
+
 QapiVirtioQueueElement *qmp_x_query_virtio_queue_element(VdsCmds *ctx, VdsArena *arena,
                                                          const char *path, uint16_t queue,
                                                          bool has_index, uint16_t index,
@@ -300,7 +333,7 @@ QapiVirtioQueueElement *qmp_x_query_virtio_queue_element(VdsCmds *ctx, VdsArena 
     if (!device || !find_queue(device, queue, &state, error)) {
         return NULL;
     }
-    chain = vds_chain_read(&state, has_index, index, error);
+    chain = read_chain(device, queue, &state, has_index, index, error);
     if (!chain) {
         return NULL;
     }

@@ -46,10 +46,16 @@ static void show_last_refusal(void *user, VdsVirtioDevice *virtio, VdsProp *valu
     vds_live_show_string(value, vds_virtio_device_get_last_refusal(virtio));
 }
 
+static void show_torn_count(void *user, VdsVirtioDevice *virtio, VdsProp *value)
+{
+    vds_live_show_uint(value, vds_virtio_device_get_torn_count(virtio));
+}
+
 static const VdsLiveProperty own[] = {
     {"index-source", "str", show_index_source},
     {"broken-reason", "str", show_broken_reason},
     {"last-refusal", "str", show_last_refusal},
+    {"torn-count", "uint64", show_torn_count},
     {NULL, NULL, NULL},
 };
 

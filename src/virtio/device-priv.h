@@ -50,6 +50,8 @@ struct VdsVirtioDevice {
     bool active; /* between ops->start and ops->stop */
     VdsIoWatch *kick_watch;
 
+    uint64_t torn; /* the main loop's */
+
     pthread_mutex_t lock; /* of all below */
     VdsDeviceState state; /* bus_name is owned and constant; isr is above */
     VdsFeatures asked;    /* as the driver wrote them */

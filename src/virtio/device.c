@@ -230,3 +230,13 @@ void vds_virtio_device_get_config(const VdsVirtioDevice *device, unsigned offset
     memcpy(to, device->config + offset, len);
     vds_device_unlock(device);
 }
+
+void vds_virtio_device_count_torn(VdsVirtioDevice *device)
+{
+    device->torn++;
+}
+
+uint64_t vds_virtio_device_get_torn_count(const VdsVirtioDevice *device)
+{
+    return device->torn;
+}

@@ -54,10 +54,10 @@ static void test_list(void **state)
         {"a/virtio-backend",
          "type:string parent_bus:link<bus> realized:bool hotplugged:bool "
          "hotpluggable:bool packed:bool fail:bool netdev:str index-source:str "
-         "broken-reason:str last-refusal:str "},
-        {"/rec/x",
-         "type:string parent_bus:link<bus> realized:bool hotplugged:bool "
-         "hotpluggable:bool index-source:str broken-reason:str last-refusal:str "},
+         "broken-reason:str last-refusal:str torn-count:uint64 "},
+        {"/rec/x", "type:string parent_bus:link<bus> realized:bool hotplugged:bool "
+                   "hotpluggable:bool index-source:str broken-reason:str "
+                   "last-refusal:str torn-count:uint64 "},
         {"br/virtio-backend/br.0", "type:string realized:bool child[0]:link<toy-port> "},
         {"/objects/g0", "type:string qom-type:str id:str filename:str "},
     };
