@@ -76,6 +76,7 @@ static const VdsProperty properties[] = {
     VDS_ROW_NUMBER("speed", int32, -1),
     VDS_ROW_UNSET("duplex", str),
     VDS_ROW_BOOL("failover", false),
+    VDS_ROW_LINK("iothread", "iothread"),
     VDS_ROW_END,
 };
 

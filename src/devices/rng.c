@@ -7,6 +7,7 @@ static const VdsProperty properties[] = {
     VDS_ROW_LINK("rng", "rng-backend"),
     VDS_ROW_NUMBER("max-bytes", uint64, INT64_MAX),
     VDS_ROW_NUMBER("period", uint32, 1 << 16),
+    VDS_ROW_LINK("iothread", "iothread"),
     VDS_ROW_END,
 };
 

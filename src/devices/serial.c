@@ -25,6 +25,7 @@ enum { MAX_PORTS = VDS_VIRTIO_MAX_QUEUES / 2 - 1, PORT_QUEUE = 128, CONTROL_QUEU
 static const VdsProperty properties[] = {
     VDS_ROW_NUMBER("max_ports", uint32, 31),
     VDS_ROW_FEATURE("emergency-write", F_EMERG_WRITE, true),
+    VDS_ROW_LINK("iothread", "iothread"),
     VDS_ROW_END,
 };
 
