@@ -3,4 +3,4 @@
  */
 #include "vds/guestmem.h"
 
-G_DEFINE_QUARK(vds - guestmem - error - quark, vds_guestmem_error)
+VDS_DEFINE_QUARK(vds_guestmem_error_quark, "vds-guestmem-error-quark")

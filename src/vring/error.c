@@ -3,4 +3,4 @@
  */
 #include "vds/vring.h"
 
-G_DEFINE_QUARK(vds - vring - error - quark, vds_vring_error)
+VDS_DEFINE_QUARK(vds_vring_error_quark, "vds-vring-error-quark")

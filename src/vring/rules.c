@@ -9,7 +9,7 @@
 
 #include "live-priv.h"
 
-G_DEFINE_QUARK(vds - vring - fault - quark, vds_vring_fault)
+VDS_DEFINE_QUARK(vds_vring_fault_quark, "vds-vring-fault-quark")
 
 enum { DEVICE = VDS_RULE_BY_DEVICE, DRIVER = VDS_RULE_BY_DRIVER };
 
