@@ -326,8 +326,8 @@ typedef struct {
 /* QUEUE: not there, enabled, or of no possible size. */
 bool vds_virtio_driver_set_queue(VdsVirtioDevice *device, unsigned n,
                                  const VdsQueueSetup *setup, GError **error);
-/* Needs FEATURES_OK (or no VERSION_1) and set_queue().  A setup that is no ring breaks
- * the device: VDS_VRING_FAULT.  Enabled again without a new setup it goes on. */
+/* Needs FEATURES_OK (or no VERSION_1) and set_queue().  Enabled again without a new setup
+ * it goes on.  QUEUE, or SYSTEM; a setup that is no ring (C1 to C4) breaks the device. */
 bool vds_virtio_driver_enable_queue(VdsVirtioDevice *device, unsigned n, GError **error);
 /* Not served any more; addresses and indices stay. */
 bool vds_virtio_driver_disable_queue(VdsVirtioDevice *device, unsigned n, GError **error);

@@ -128,7 +128,7 @@ bool vds_device_refuse(VdsVirtioDevice *device, GError **error, VdsVirtioError c
 void vds_device_fault(VdsVirtioDevice *device, const char *reason);
 /* Starts or stops what the state wants started or stopped. */
 void vds_device_settle(VdsVirtioDevice *device);
-/* Descriptors of our own; SYSTEM. */
+/* Descriptors of our own; an error of VDS_VIRTIO_ERROR or VDS_UTIL_ERROR. */
 bool vds_device_open(VdsVirtioDevice *device, GError **error);
 /* Takes all off the I/O thread. */
 void vds_device_close(VdsVirtioDevice *device);

@@ -179,6 +179,7 @@ static void enable_task(void *user)
     Call *call = user;
     VdsVirtioDevice *device = call->device;
     VdsVirtQueue *queue = touch(call);
+    g_autoptr(GError) why = NULL;
     bool settled;
 
     if (!queue || queue->enabled) {
@@ -192,7 +193,12 @@ static void enable_task(void *user)
                              : "is enabled before FEATURES_OK");
         return;
     }
-    if (!vds_device_open(device, call->error) || !use_setup(call, queue)) {
+    if (!vds_device_open(device, &why)) {
+        vds_device_refuse(device, call->error, VDS_VIRTIO_ERROR_SYSTEM, "queue %u: %s",
+                          call->n, why->message);
+        return;
+    }
+    if (!use_setup(call, queue)) {
         return;
     }
     vds_device_lock(device);

@@ -5,6 +5,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <malloc.h>
 #include <string.h>
 
 #include "vds/virtio.h"
@@ -72,6 +73,31 @@ static void test_idle_device(void **state)
     vds_virtio_device_reset(device);
     vds_virtio_device_get_state(device, &now);
     assert_true(now.vm_running && now.status == 0);
+}
+
+/* Ten thousand of them wait under -S. */
+static void test_idle_device_is_small(void **state)
+{
+    enum { DEVICES = 200, MOST_BYTES = 2048 };
+    static const uint16_t sizes[64] = {128, 128};
+    VdsVirtioDevice *devices[DEVICES];
+    size_t before = mallinfo2().uordblks, after;
+
+    for (size_t i = 0; i < DEVICES; i++) {
+        devices[i] = vds_virtio_device_new(&(VdsVirtioConfig){
+            .device_id = 3,
+            .queue_sizes = sizes,
+            .n_queues = G_N_ELEMENTS(sizes),
+            .bus_name = "virtio-serial-bus.0",
+            .config = sizes,
+            .config_len_bytes = sizeof(sizes),
+        });
+    }
+    after = mallinfo2().uordblks;
+    for (size_t i = 0; i < DEVICES; i++) {
+        vds_virtio_device_free(devices[i]);
+    }
+    assert_in_range((after - before) / DEVICES, 0, MOST_BYTES);
 }
 
 /* packed, event_idx and big_endian are derived from what was negotiated. */
@@ -202,6 +228,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_feature_words),
         cmocka_unit_test(test_idle_device),
+        cmocka_unit_test(test_idle_device_is_small),
         cmocka_unit_test(test_recorded_derivation),
         cmocka_unit_test(test_recorded_keeps_its_state),
         cmocka_unit_test(test_recorded_refusals),

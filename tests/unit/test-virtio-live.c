@@ -8,6 +8,7 @@
 #include <cmocka.h>
 #include <dirent.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 
 #include "loopback.h"
 
@@ -734,6 +735,49 @@ static void test_descriptors_from_elsewhere(void **state)
     assert_int_equal(count_fds(), none);
 }
 
+/* No further descriptor for this process, until it is allowed again. */
+static struct rlimit forbid_descriptors(void)
+{
+    int next = dup(0);
+    struct rlimit before, now;
+
+    getrlimit(RLIMIT_NOFILE, &before);
+    now = (struct rlimit){(rlim_t)next, before.rlim_max};
+    close(next);
+    setrlimit(RLIMIT_NOFILE, &now);
+    return before;
+}
+
+static void test_no_descriptor_to_be_had(void **state)
+{
+    g_autoptr(GError) thread = NULL, queue = NULL;
+    struct rlimit before;
+    Fixture fixture;
+    bool ok;
+
+    fixture_init(&fixture, &loop_ops);
+    before = forbid_descriptors();
+    ok = vds_virtio_driver_set_status(fixture.device, 1, &thread);
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_false(ok);
+    assert_true(g_error_matches(thread, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_SYSTEM));
+    assert_int_equal(state_of(&fixture).status, 0);
+
+    assert_true(driver_features(&fixture.driver, LOOP_SPLIT));
+    assert_true(
+        vds_virtio_driver_set_queue(fixture.device, 0, &fixture.driver.setup, NULL));
+    before = forbid_descriptors();
+    ok = vds_virtio_driver_enable_queue(fixture.device, 0, &queue);
+    setrlimit(RLIMIT_NOFILE, &before);
+    assert_false(ok);
+    assert_true(g_error_matches(queue, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_SYSTEM));
+    assert_reason(&fixture, NULL); /* nobody's fault */
+    assert_true(driver_queue(&fixture.driver));
+    assert_true(vds_virtio_driver_set_status(fixture.device, 15, NULL));
+    ping(&fixture, "later");
+    fixture_clear(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -755,6 +799,7 @@ int main(void)
         cmocka_unit_test(test_config_space),
         cmocka_unit_test(test_descriptors),
         cmocka_unit_test(test_descriptors_from_elsewhere),
+        cmocka_unit_test(test_no_descriptor_to_be_had),
     };
 
     return cmocka_run_group_tests_name("virtio-live", tests, NULL, NULL);
