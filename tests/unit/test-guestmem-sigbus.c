@@ -8,6 +8,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <linux/memfd.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
@@ -113,6 +114,35 @@ static void sealed_memory_is_read_unguarded(void)
     assert_int_equal(byte, 'y');
 }
 
+/* A mapping of huge pages is a multiple of them, and its seals say nothing: where there
+ * are none left the first touch is a SIGBUS. */
+static void huge_pages_may_run_out(void)
+{
+    enum { HUGE = 2 << 20 };
+    VDS_AUTO_FD fd = memfd_create("test-huge", MFD_CLOEXEC | MFD_ALLOW_SEALING |
+                                                   MFD_HUGETLB | MFD_HUGE_2MB);
+    const VdsGuestRegion region = {0x10000, PAGE, fd, 3 * PAGE, 0};
+    g_autoptr(VdsGuestMap) map = NULL;
+    g_autoptr(GError) error = NULL;
+    uint8_t byte = 1;
+
+    if (fd < 0) {
+        print_message("no huge pages in this kernel\n");
+        return;
+    }
+    assert_int_equal(ftruncate(fd, HUGE), 0);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
+    map = vds_guest_map_new_writable(&region, 1, NULL);
+    assert_non_null(map);
+    if (vds_guest_map_write(map, 0x10000, "x", 1, &error)) {
+        assert_true(vds_guest_map_read(map, 0x10000, &byte, 1, NULL));
+        assert_int_equal(byte, 'x');
+    } else {
+        assert_true(
+            g_error_matches(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_VANISHED));
+    }
+}
+
 static void die_of_a_load_outside(void)
 {
     int fd = new_memfd();
@@ -180,6 +210,7 @@ static void test_guard(void **state)
     cut_short_and_back();
     threads_have_their_own_cursor();
     sealed_memory_is_read_unguarded();
+    huge_pages_may_run_out();
 }
 
 int main(void)
