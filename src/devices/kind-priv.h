@@ -6,12 +6,21 @@
 
 #include "vds/devices.h"
 
+/* Bytes of configuration space that a kind may have. */
+enum { VDS_KIND_MAX_CONFIG = 64 };
+
 /* What a device offers while it is being planned. */
 typedef struct {
     uint16_t device_id;   /* in: the kind's */
     VdsFeatures features; /* in: of the properties and the form; out: offered */
     unsigned n_queues;
     uint16_t sizes[VDS_VIRTIO_MAX_QUEUES];
+    /* The request path, if the kind has one. */
+    const VdsDeviceOps *ops;  /* (nullable) */
+    void *instance;           /* (transfer full) by ops->free, also when realize fails */
+    VdsVirtioDevice **device; /* where the instance wants to know its device */
+    uint8_t config[VDS_KIND_MAX_CONFIG]; /* little-endian */
+    unsigned config_len_bytes;
 } VdsKindPlan;
 
 /* The constants of a kind: VdsDeviceClass.data. */
@@ -29,7 +38,11 @@ typedef struct {
 /* VdsDeviceClass.realize of every virtio row: form, plan, device. */
 bool vds_kind_realize(const VdsDeviceArgs *args, VdsDeviceParts *parts, GError **error);
 
-/* n more queues of this size. */
+/* The I/O thread a device is to run on: the one that its property "iothread" names, else
+ * the machine's.  Borrowed. */
+VdsIoThread *vds_kind_io_thread(const VdsDeviceArgs *args);
+
+/* n more queues of this size; 0 is room for queues that come with a feature. */
 void vds_kind_add_queues(VdsKindPlan *plan, unsigned n, unsigned size);
 
 /* One phrase, code PROPERTY; returns false. */

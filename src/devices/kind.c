@@ -135,6 +135,28 @@ bool vds_kind_claim_link(const VdsDeviceArgs *args, const char *property, const 
     return args->host->claim_backend(args->host, "object", *id);
 }
 
+static void *io_thread_create(const char *name)
+{
+    return vds_io_thread_new(name);
+}
+
+static void io_thread_destroy(void *thread)
+{
+    vds_io_thread_unref(thread);
+}
+
+VdsIoThread *vds_kind_io_thread(const VdsDeviceArgs *args)
+{
+    bool backend;
+    const char *path = vds_device_type_find_property(args->type, "iothread", &backend)
+                           ? vds_property_set_get_text(args->properties, "iothread")
+                           : NULL;
+    g_autofree char *name =
+        g_strconcat("io", path ? ":" : "", path ? strrchr(path, '/') + 1 : "", NULL);
+
+    return args->host->share(args->host, name, io_thread_create, io_thread_destroy);
+}
+
 /* ---- realize --------------------------------------------------------------------------
  */
 
@@ -167,6 +189,23 @@ static char *bus_name(const VdsDeviceArgs *args, const VdsKind *kind)
     return kind->bus_type && args->id ? g_strdup_printf("%s.0", args->id) : NULL;
 }
 
+static bool plan_make(const VdsDeviceArgs *args, VdsKindPlan *plan, bool *legacy,
+                      GError **error)
+{
+    const VdsKind *kind = args->class->data;
+
+    plan->features.word[0] |= kind->features;
+    if (!form_offer(args, kind, legacy, &plan->features, error) ||
+        !kind->plan(args, plan, error)) {
+        return false;
+    }
+    if (*legacy && vds_features_has(&plan->features, VDS_F_ACCESS_PLATFORM)) {
+        return vds_kind_refuse(error, "VIRTIO_F_IOMMU_PLATFORM was supported by neither "
+                                      "legacy nor transitional device");
+    }
+    return true;
+}
+
 bool vds_kind_realize(const VdsDeviceArgs *args, VdsDeviceParts *parts, GError **error)
 {
     const VdsKind *kind = args->class->data;
@@ -178,14 +217,11 @@ bool vds_kind_realize(const VdsDeviceArgs *args, VdsDeviceParts *parts, GError *
     };
     bool legacy;
 
-    plan.features.word[0] |= kind->features;
-    if (!form_offer(args, kind, &legacy, &plan.features, error) ||
-        !kind->plan(args, &plan, error)) {
+    if (!plan_make(args, &plan, &legacy, error)) {
+        if (plan.instance) {
+            plan.ops->free(plan.instance);
+        }
         return false;
-    }
-    if (legacy && vds_features_has(&plan.features, VDS_F_ACCESS_PLATFORM)) {
-        return vds_kind_refuse(error, "VIRTIO_F_IOMMU_PLATFORM was supported by neither "
-                                      "legacy nor transitional device");
     }
     parts->virtio = vds_virtio_device_new(&(VdsVirtioConfig){
         .device_id = plan.device_id,
@@ -196,7 +232,16 @@ bool vds_kind_realize(const VdsDeviceArgs *args, VdsDeviceParts *parts, GError *
         .use_started = vds_property_set_get_bool(args->properties, "use-started"),
         .disable_legacy_check =
             vds_property_set_get_bool(args->properties, "x-disable-legacy-check"),
+        .ops = plan.ops,
+        .instance = plan.instance,
+        .io_thread = plan.ops ? vds_kind_io_thread(args) : NULL,
+        .config = plan.config,
+        .config_len_bytes = plan.config_len_bytes,
     });
+    if (plan.device) {
+        *plan.device = parts->virtio;
+    }
+    parts->instance = plan.instance;
     if (kind->bus_type) {
         parts->bus_type = kind->bus_type;
         parts->bus_name = g_steal_pointer(&name);
