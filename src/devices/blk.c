@@ -3,23 +3,9 @@
  */
 #include <string.h>
 
-#include "kind-priv.h"
+#include "blk-priv.h"
 
-enum {
-    F_SEG_MAX = 2,
-    F_GEOMETRY = 4,
-    F_RO = 5,
-    F_BLK_SIZE = 6,
-    F_SCSI = 7, /* legacy only */
-    F_FLUSH = 9,
-    F_TOPOLOGY = 10,
-    F_CONFIG_WCE = 11,
-    F_MQ = 12,
-    F_DISCARD = 13,
-    F_WRITE_ZEROES = 14,
-};
-
-enum { QUEUE_MAX = 1024, AUTO_QUEUES = 65535 };
+enum { QUEUE_MAX = 1024, AUTO_QUEUES = 65535, MAX_BLOCK_BYTES = 2 << 20 };
 
 static const VdsProperty properties[] = {
     {.name = "drive",
@@ -48,16 +34,16 @@ static const VdsProperty properties[] = {
     VDS_ROW_NUMBER("lsecs", uint32, 0),
     VDS_ROW_UNSET("serial", str),
     VDS_ROW_UNSET("bootindex", int32),
-    VDS_ROW_FEATURE("config-wce", F_CONFIG_WCE, true),
+    VDS_ROW_FEATURE("config-wce", VDS_BLK_F_CONFIG_WCE, true),
     VDS_ROW_BOOL("scsi", false),
     VDS_ROW_BOOL("request-merging", true),
     VDS_ROW_NUMBER("num-queues", uint16, AUTO_QUEUES),
     VDS_ROW_NUMBER("queue-size", uint16, 256),
     VDS_ROW_BOOL("seg-max-adjust", true),
     VDS_ROW_LINK("iothread", "iothread"),
-    VDS_ROW_FEATURE("discard", F_DISCARD, true),
+    VDS_ROW_FEATURE("discard", VDS_BLK_F_DISCARD, true),
     VDS_ROW_BOOL("report-discard-granularity", true),
-    VDS_ROW_FEATURE("write-zeroes", F_WRITE_ZEROES, true),
+    VDS_ROW_FEATURE("write-zeroes", VDS_BLK_F_WRITE_ZEROES, true),
     VDS_ROW_NUMBER("max-discard-sectors", uint32, 4194303),
     VDS_ROW_NUMBER("max-write-zeroes-sectors", uint32, 4194303),
     VDS_ROW_BOOL("x-enable-wce-if-config-wce", true),
@@ -86,26 +72,12 @@ static bool queues_check(uint64_t n, uint64_t size, GError **error)
     return true;
 }
 
-static bool disk_is_read_only(const VdsProps *disk)
-{
-    static const char *const names[] = {"read-only", "readonly"};
-    bool on = false;
-
-    for (size_t i = 0; disk && i < G_N_ELEMENTS(names); i++) {
-        const VdsProp *prop = vds_props_find(disk, names[i]);
-        bool value;
-
-        on = on || (prop && vds_prop_get_bool(prop, &value, NULL) && value);
-    }
-    return on;
-}
-
 /* A device that is legacy only takes SCSI commands and fixes the layout of requests. */
 static bool offer_scsi(const VdsPropertySet *set, VdsFeatures *features, GError **error)
 {
     if (!vds_features_has(features, VDS_F_VERSION_1)) {
         vds_features_set(features, VDS_F_ANY_LAYOUT, false);
-        vds_features_set(features, F_SCSI, true);
+        vds_features_set(features, VDS_BLK_F_SCSI, true);
         return true;
     }
     if (vds_property_set_get_bool(set, "scsi")) {
@@ -117,11 +89,80 @@ static bool offer_scsi(const VdsPropertySet *set, VdsFeatures *features, GError 
 
 static bool offers_flush(const VdsPropertySet *set)
 {
-    static const uint64_t off = 2; /* of auto, on, off */
-
-    return vds_property_set_get_uint(set, "write-cache") != off ||
+    return vds_property_set_get_uint(set, "write-cache") != VDS_BLK_OFF ||
            (vds_property_set_get_bool(set, "config-wce") &&
             vds_property_set_get_bool(set, "x-enable-wce-if-config-wce"));
+}
+
+/* 0 is a sector; QEMU's words for the rest. */
+static bool block_size(const VdsPropertySet *set, const char *name, uint32_t *bytes,
+                       GError **error)
+{
+    uint64_t size = vds_property_set_get_uint(set, name);
+
+    size = size == 0 ? VDS_BLK_SECTOR : size;
+    if (size < VDS_BLK_SECTOR || size > MAX_BLOCK_BYTES || (size & (size - 1)) != 0) {
+        return vds_kind_refuse(error,
+                               "Property '%s' doesn't take value '%" PRIu64
+                               "', it must be a power of 2 between %d and %d",
+                               name, size, VDS_BLK_SECTOR, MAX_BLOCK_BYTES);
+    }
+    *bytes = (uint32_t)size;
+    return true;
+}
+
+static bool block_sizes(const VdsPropertySet *set, VdsBlkShape *shape, GError **error)
+{
+    if (!block_size(set, "logical_block_size", &shape->block_bytes, error) ||
+        !block_size(set, "physical_block_size", &shape->physical_bytes, error)) {
+        return false;
+    }
+    if (!vds_property_set_has(set, "physical_block_size")) {
+        shape->physical_bytes = MAX(shape->physical_bytes, shape->block_bytes);
+    }
+    if (shape->block_bytes > shape->physical_bytes) {
+        return vds_kind_refuse(error,
+                               "logical_block_size > physical_block_size not supported");
+    }
+    return true;
+}
+
+/* The request path, over the disk it is wired to. */
+static bool equip(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
+{
+    const VdsPropertySet *set = args->properties;
+    VdsBlkShape shape = {.n_queues = to->n_queues, .queue_size = to->sizes[0]};
+    g_autoptr(VdsBlkDisk) disk = NULL;
+    VdsBlk *blk;
+
+    if (!block_sizes(set, &shape, error)) {
+        return false;
+    }
+    disk =
+        vds_blk_disk_new(args->host, vds_kind_backend(args, "blockdev", "drive"), error);
+    if (!disk) {
+        return false;
+    }
+    vds_features_set(&to->features, VDS_BLK_F_RO, disk->read_only);
+    shape.size_bytes = disk->size_bytes;
+    vds_blk_config_fill(to->config, &shape, &to->features, set);
+    to->config_len_bytes = VDS_BLK_CONFIG_BYTES;
+    blk = vds_blk_new(&(VdsBlkConfig){
+        .disk = g_steal_pointer(&disk),
+        .io_thread = vds_kind_io_thread(args),
+        .serial = vds_property_set_get_text(set, "serial"),
+        .n_queues = to->n_queues,
+        .block_bytes = shape.block_bytes,
+        .max_discard_sectors =
+            (uint32_t)vds_property_set_get_uint(set, "max-discard-sectors"),
+        .max_zero_sectors =
+            (uint32_t)vds_property_set_get_uint(set, "max-write-zeroes-sectors"),
+        .writeback = to->config[VDS_BLK_CONFIG_WRITEBACK] != 0,
+    });
+    to->ops = &vds_blk_ops;
+    to->instance = blk;
+    to->device = vds_blk_device(blk);
+    return true;
 }
 
 /* Without a drive QEMU refuses; here the disk is memory of this process. */
@@ -136,17 +177,16 @@ static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
     if (!queues_check(n, size, error) || !offer_scsi(set, &to->features, error)) {
         return false;
     }
-    vds_features_set(&to->features, F_FLUSH, offers_flush(set));
-    vds_features_set(&to->features, F_RO,
-                     disk_is_read_only(vds_kind_backend(args, "blockdev", "drive")));
-    vds_features_set(&to->features, F_MQ, n > 1);
+    vds_features_set(&to->features, VDS_BLK_F_FLUSH, offers_flush(set));
+    vds_features_set(&to->features, VDS_BLK_F_MQ, n > 1);
     vds_kind_add_queues(to, (unsigned)n, (unsigned)size);
-    return true;
+    return equip(args, to, error);
 }
 
 static const VdsKind kind = {
     .device_id = 2,
-    .features = 1 << F_SEG_MAX | 1 << F_GEOMETRY | 1 << F_BLK_SIZE | 1 << F_TOPOLOGY,
+    .features = 1 << VDS_BLK_F_SEG_MAX | 1 << VDS_BLK_F_GEOMETRY |
+                1 << VDS_BLK_F_BLK_SIZE | 1 << VDS_BLK_F_TOPOLOGY,
     .plan = plan,
 };
 

@@ -6,6 +6,8 @@ less what says how its guest runs. What may differ is in level.py.
 """
 
 import json
+import pathlib
+import tempfile
 
 from level import to_seven_two
 from vds import Daemon, ROOT, equal, run
@@ -14,12 +16,12 @@ PARTS = """
 -object memory-backend-memfd,id=ram0,share=on,size=512M
 -netdev user,id=n0
 -netdev user,id=n1,net=10.0.3.0/24
--blockdev file,node-name=f0,filename=d0.img
--blockdev file,node-name=f1,filename=d1.img
--blockdev file,node-name=f2,filename=d2.img
--blockdev file,node-name=f3,filename=d3.img
--blockdev file,node-name=f4,filename=d4.img
--blockdev file,node-name=f5,filename=d5.img
+-blockdev file,node-name=f0,filename={disks}/d0.img
+-blockdev file,node-name=f1,filename={disks}/d1.img
+-blockdev file,node-name=f2,filename={disks}/d2.img
+-blockdev file,node-name=f3,filename={disks}/d3.img
+-blockdev file,node-name=f4,filename={disks}/d4.img
+-blockdev file,node-name=f5,filename={disks}/d5.img
 -chardev null,id=vc0
 -chardev null,id=vp0
 -object rng-random,id=rng0b,filename=/dev/urandom
@@ -56,10 +58,10 @@ virtio-9p-pci,id=p9,fsdev=fs0,mount_tag=tag9
 """
 
 
-def command_line():
+def command_line(disks):
     args = ["-S", "-m", "512M", "-machine", "q35"]
     for line in PARTS.split("\n"):
-        args += line.split()
+        args += line.replace("{disks}", disks).split()
     for line in DEVICES.split():
         args += ["-device", line]
     return args
@@ -73,10 +75,13 @@ def rows():
 def test_every_recorded_answer():
     recorded = rows()
     assert len(recorded) > 300, len(recorded)
-    with Daemon(*command_line()) as daemon:
-        client = daemon.client()
-        for row in recorded:
-            equal(to_seven_two(client.ask(row["req"])), row["rep"], row["req"])
+    with tempfile.TemporaryDirectory(prefix="vds-disks-") as disks:
+        for i in range(6):
+            pathlib.Path(disks, f"d{i}.img").write_bytes(bytes(1 << 16))
+        with Daemon(*command_line(disks)) as daemon:
+            client = daemon.client()
+            for row in recorded:
+                equal(to_seven_two(client.ask(row["req"])), row["rep"], row["req"])
 
 
 run(test_every_recorded_answer)

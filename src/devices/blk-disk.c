@@ -1,0 +1,301 @@
+/*
+ * devices: what a disk's bytes are kept in: a file (its engines do the work), memory of
+ * this process, or nothing.  QEMU's -blockdev drivers file, host_device, raw and null-co.
+ * Refuses to know requests.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+
+#include "blk-priv.h"
+
+enum { MAX_LAYERS = 8 }; /* of raw over raw: what ends a circle */
+
+#define MEMORY_BYTES (UINT64_C(64) << 20)
+#define NULL_BYTES (UINT64_C(1) << 30) /* null-co's default in QEMU */
+#define MAX_BYTES ((uint64_t)INT64_MAX / VDS_BLK_SECTOR * VDS_BLK_SECTOR)
+
+/* A node of the block layer, or the part of one behind "file.". */
+typedef struct {
+    const VdsDeviceHost *host;
+    const VdsProps *props;
+    const char *prefix;
+} Node;
+
+static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+
+static bool refuse(GError **error, const char *format, ...)
+{
+    va_list args;
+
+    va_start(args, format);
+    if (error) {
+        *error =
+            g_error_new_valist(VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND, format, args);
+    }
+    va_end(args);
+    return false;
+}
+
+static const VdsProp *node_find(const Node *node, const char *key)
+{
+    g_autofree char *name = g_strconcat(node->prefix, key, NULL);
+
+    return vds_props_find(node->props, name);
+}
+
+static const char *node_text(const Node *node, const char *key)
+{
+    const VdsProp *prop = node_find(node, key);
+
+    return prop && prop->kind == VDS_PROP_STRING ? prop->text : NULL;
+}
+
+static bool node_bool(const Node *node, const char *key, bool *value, GError **error)
+{
+    const VdsProp *prop = node_find(node, key);
+
+    return !prop || vds_prop_get_bool(prop, value, error);
+}
+
+/* ---- drivers ----------------------------------------------------------------------- */
+
+static bool open_null(const Node *node, VdsBlkDisk *disk, GError **error)
+{
+    const VdsProp *size = node_find(node, "size");
+
+    disk->kind = VDS_BLK_NULL;
+    disk->size_bytes = NULL_BYTES;
+    return !size || vds_prop_get_size(size, 1, &disk->size_bytes, error);
+}
+
+/* A file's size, to the next sector; a device's by seeking. */
+static bool measure(const char *path, VdsBlkDisk *disk, GError **error)
+{
+    struct stat info;
+    off_t end = lseek(disk->fd, 0, SEEK_END);
+
+    if (fstat(disk->fd, &info) < 0 || end < 0) {
+        return refuse(error, "Could not get the size of '%.*s': %s", vds_name_len(path),
+                      path, g_strerror(errno));
+    }
+    if (!S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode)) {
+        return refuse(error, "'%.*s' is neither a file nor a disk", vds_name_len(path),
+                      path);
+    }
+    disk->size_bytes = (uint64_t)end;
+    return true;
+}
+
+static bool choose_aio(const Node *node, VdsBlkDisk *disk, GError **error)
+{
+    static const char *const names[] = {"threads", "io_uring", "native"};
+    const char *aio = node_text(node, "aio");
+
+    disk->aio = NULL;
+    for (size_t i = 0; aio && i < G_N_ELEMENTS(names); i++) {
+        if (strcmp(names[i], aio) == 0) {
+            disk->aio = names[i];
+        }
+    }
+    return !aio || disk->aio ||
+           refuse(error, "Parameter 'aio' does not accept value '%.*s'",
+                  vds_name_len(aio), aio);
+}
+
+static bool open_path(const Node *node, const char *path, VdsBlkDisk *disk,
+                      GError **error)
+{
+    const char *discard = node_text(node, "discard");
+
+    disk->kind = VDS_BLK_FILE;
+    disk->unmap =
+        discard && (strcmp(discard, "unmap") == 0 || strcmp(discard, "on") == 0);
+    if (!choose_aio(node, disk, error)) {
+        return false;
+    }
+    disk->fd = open(path, (disk->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
+    if (disk->fd < 0) {
+        return refuse(error, "Could not open '%.*s': %s", vds_name_len(path), path,
+                      g_strerror(errno));
+    }
+    return measure(path, disk, error);
+}
+
+static bool open_file(const Node *node, VdsBlkDisk *disk, GError **error)
+{
+    const char *path = node_text(node, "filename");
+
+    if (!path) {
+        return refuse(error, "Parameter 'filename' is missing");
+    }
+    return open_path(node, path, disk, error);
+}
+
+static bool open_node(const Node *node, unsigned layer, VdsBlkDisk *disk, GError **error);
+
+/* raw is another node as it is; `file` names that one or stands for it. */
+static bool open_raw(const Node *node, unsigned layer, VdsBlkDisk *disk, GError **error)
+{
+    g_autofree char *prefix = g_strconcat(node->prefix, "file.", NULL);
+    const char *name = node_text(node, "file");
+    Node file = {node->host, node->props, prefix};
+
+    if (!name) {
+        return node_text(&file, "driver") ? open_node(&file, layer + 1, disk, error)
+                                          : open_file(node, disk, error);
+    }
+    file.prefix = "";
+    file.props = node->host->find_backend(node->host, "blockdev", name);
+    if (!file.props) {
+        return refuse(error, "Cannot find device='' nor node-name='%.*s'",
+                      vds_name_len(name), name);
+    }
+    return open_node(&file, layer + 1, disk, error);
+}
+
+static bool open_node(const Node *node, unsigned layer, VdsBlkDisk *disk, GError **error)
+{
+    const char *driver = node_text(node, "driver");
+    bool read_only = false;
+
+    if (layer > MAX_LAYERS) {
+        return refuse(error, "more than %d block nodes on each other", MAX_LAYERS);
+    }
+    if (!node_bool(node, "read-only", &read_only, error)) {
+        return false;
+    }
+    disk->read_only |= read_only;
+    if (strcmp(driver, "null-co") == 0 || strcmp(driver, "null-aio") == 0) {
+        return open_null(node, disk, error);
+    }
+    if (strcmp(driver, "file") == 0 || strcmp(driver, "host_device") == 0) {
+        return open_file(node, disk, error);
+    }
+    if (strcmp(driver, "raw") == 0) {
+        return open_raw(node, layer, disk, error);
+    }
+    return refuse(error, "Unknown driver '%.*s'", vds_name_len(driver), driver);
+}
+
+/* -drive: file=PATH and the older words. */
+static bool open_drive(const Node *node, VdsBlkDisk *disk, GError **error)
+{
+    const char *format = node_text(node, "format");
+    const char *path = node_text(node, "file");
+
+    if (!node_bool(node, "readonly", &disk->read_only, error) ||
+        !node_bool(node, "read-only", &disk->read_only, error)) {
+        return false;
+    }
+    if (format && strcmp(format, "raw") != 0) {
+        return refuse(error, "Unknown driver '%.*s'", vds_name_len(format), format);
+    }
+    if (!path) {
+        disk->kind = VDS_BLK_MEMORY;
+        disk->size_bytes = MEMORY_BYTES;
+        return true;
+    }
+    if (strncmp(path, "null-co://", strlen("null-co://")) == 0) {
+        return open_null(node, disk, error);
+    }
+    return open_path(node, path, disk, error);
+}
+
+VdsBlkDisk *vds_blk_disk_new(const VdsDeviceHost *host, const VdsProps *props,
+                             GError **error)
+{
+    g_autoptr(VdsBlkDisk) disk = g_new0(VdsBlkDisk, 1);
+    Node node = {host, props, ""};
+
+    *disk = (VdsBlkDisk){.kind = VDS_BLK_MEMORY, .size_bytes = MEMORY_BYTES, .fd = -1};
+    if (props && !(node_text(&node, "driver") ? open_node(&node, 0, disk, error)
+                                              : open_drive(&node, disk, error))) {
+        return NULL;
+    }
+    /* What the last sector lacks reads as zeroes. */
+    disk->size_bytes = MIN(disk->size_bytes, MAX_BYTES - VDS_BLK_SECTOR);
+    disk->size_bytes =
+        (disk->size_bytes + VDS_BLK_SECTOR - 1) / VDS_BLK_SECTOR * VDS_BLK_SECTOR;
+    return g_steal_pointer(&disk);
+}
+
+void vds_blk_disk_free(VdsBlkDisk *disk)
+{
+    if (!disk) {
+        return;
+    }
+    if (disk->memory) {
+        munmap(disk->memory, disk->size_bytes);
+    }
+    vds_fd_close(&disk->fd);
+    g_free(disk);
+}
+
+/* ---- memory ------------------------------------------------------------------------ */
+
+/* Private pages: untouched ones cost nothing, and no descriptor is held. */
+bool vds_blk_disk_open(VdsBlkDisk *disk)
+{
+    void *memory;
+
+    if (disk->kind != VDS_BLK_MEMORY || disk->memory) {
+        return true;
+    }
+    memory = mmap(NULL, disk->size_bytes, PROT_READ | PROT_WRITE,
+                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    disk->memory = memory == MAP_FAILED ? NULL : memory;
+    return disk->memory != NULL;
+}
+
+/* Whole pages go back to the system, and are zeroes when they return. */
+static void memory_punch(uint8_t *start, size_t len)
+{
+    size_t page = (size_t)sysconf(_SC_PAGESIZE);
+    size_t head = (page - (uintptr_t)start % page) % page;
+    size_t pages = len > head ? (len - head) / page * page : 0;
+
+    if (pages == 0 || madvise(start + head, pages, MADV_DONTNEED) != 0) {
+        memset(start, 0, len);
+        return;
+    }
+    memset(start, 0, head);
+    memset(start + head + pages, 0, len - head - pages);
+}
+
+static bool memory_serve(uint8_t *at, VdsBlkOpKind kind, size_t len, VdsIo *io)
+{
+    switch (kind) {
+    case VDS_BLK_READ:
+        return vds_stream_write(&io->in, at, len) == len;
+    case VDS_BLK_WRITE:
+        return vds_stream_read(&io->out, at, len) == len;
+    case VDS_BLK_ZERO:
+        memset(at, 0, len);
+        return true;
+    case VDS_BLK_DISCARD:
+    case VDS_BLK_PUNCH:
+        memory_punch(at, len);
+        return true;
+    case VDS_BLK_FLUSH:
+        break;
+    }
+    return true;
+}
+
+bool vds_blk_disk_serve(const VdsBlkDisk *disk, VdsBlkOpKind kind, uint64_t offset,
+                        size_t len, VdsIo *io)
+{
+    if (disk->kind == VDS_BLK_MEMORY) {
+        return memory_serve(disk->memory + offset, kind, len, io);
+    }
+    return kind != VDS_BLK_READ || vds_stream_fill(&io->in, 0, len) == len;
+}
+
+int vds_blk_fallocate_mode(VdsBlkOpKind kind)
+{
+    return FALLOC_FL_KEEP_SIZE |
+           (kind == VDS_BLK_ZERO ? FALLOC_FL_ZERO_RANGE : FALLOC_FL_PUNCH_HOLE);
+}

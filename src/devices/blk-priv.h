@@ -1,0 +1,190 @@
+/*
+ * devices: what the files of virtio-blk share: the disk (what the bytes are kept in), the
+ * engines that work on a file without blocking a loop, and the device.
+ */
+#pragma once
+
+#include "kind-priv.h"
+
+enum {
+    VDS_BLK_SECTOR = 512
+}; /* the unit of every number of the wire (virtio 1.2, 5.2.6) */
+
+/* ---- work on a disk -----------------------------------------------------------------
+ */
+
+typedef enum {
+    VDS_BLK_READ,
+    VDS_BLK_WRITE,
+    VDS_BLK_FLUSH,
+    VDS_BLK_DISCARD, /* the bytes may be forgotten */
+    VDS_BLK_PUNCH,   /* they become zeroes, their room may be given back */
+    VDS_BLK_ZERO,    /* they become zeroes, their room stays */
+} VdsBlkOpKind;
+
+/* One piece of work for an engine, which owns it between submit and reap. */
+typedef struct VdsBlkOp VdsBlkOp;
+struct VdsBlkOp {
+    VdsBlkOpKind kind;
+    uint64_t offset, len; /* bytes */
+    uint8_t *data;        /* READ, WRITE: len bytes, private to the device */
+    int64_t result;       /* bytes that moved, 0, or -errno */
+    VdsBlkOp *next;       /* the engine's */
+};
+
+/* ---- engines
+ * ---------------------------------------------------------------------------
+ */
+
+/* Works on a file somewhere else.  One thread calls it (the I/O thread, or whoever took
+ * the device off it). */
+typedef struct VdsBlkEngine VdsBlkEngine;
+
+typedef struct {
+    const char *name; /* as -blockdev aio= has it */
+    /* depth: how many ops are under way at most.  fd is borrowed.  NULL: not here. */
+    VdsBlkEngine *(*create)(int fd, unsigned depth);
+    /* Readable (an eventfd) when something can be reaped. */
+    int (*get_fd)(const VdsBlkEngine *engine);
+    void (*submit)(VdsBlkEngine *engine, VdsBlkOp *op);
+    void (*kick)(VdsBlkEngine *engine); /* passes on what was submitted */
+    /* (nullable) one op that is done; wait: until there is one (only with one under way)
+     */
+    VdsBlkOp *(*reap)(VdsBlkEngine *engine, bool wait);
+    void (*destroy)(VdsBlkEngine *engine); /* nothing is under way */
+} VdsBlkEngineOps;
+
+/* NULL-terminated, the preferred one first. */
+extern const VdsBlkEngineOps *const vds_blk_engines[];
+extern const VdsBlkEngineOps vds_blk_pool;
+#ifdef VDS_HAVE_LIBURING
+extern const VdsBlkEngineOps vds_blk_uring;
+#endif
+
+/* What fallocate(2) is to do for DISCARD, PUNCH and ZERO. */
+int vds_blk_fallocate_mode(VdsBlkOpKind kind);
+
+/* ---- disks ---------------------------------------------------------------------------
+ */
+
+typedef enum { VDS_BLK_MEMORY, VDS_BLK_NULL, VDS_BLK_FILE } VdsBlkDiskKind;
+
+typedef struct {
+    VdsBlkDiskKind kind;
+    uint64_t size_bytes; /* a multiple of a sector */
+    bool read_only;
+    bool unmap;      /* discard=unmap: FILE gives room back */
+    int fd;          /* FILE; else -1 */
+    uint8_t *memory; /* MEMORY (nullable): mapped with the first driver */
+    const char *aio; /* (nullable) FILE: the only engine wanted */
+} VdsBlkDisk;
+
+/* `node`: the -blockdev or -drive it is wired to; NULL: memory.  BACKEND. */
+VdsBlkDisk *vds_blk_disk_new(const VdsDeviceHost *host, const VdsProps *node,
+                             GError **error);
+void vds_blk_disk_free(VdsBlkDisk *disk); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsBlkDisk, vds_blk_disk_free)
+/* MEMORY: makes `memory`; nothing else has to.  false: the system has none. */
+bool vds_blk_disk_open(VdsBlkDisk *disk);
+/* Of MEMORY and NULL: moves [offset, offset + len) between the disk and the request, or
+ * changes it, at once.  false: the request had fewer bytes (its queue was reset, or its
+ * memory went away). */
+bool vds_blk_disk_serve(const VdsBlkDisk *disk, VdsBlkOpKind kind, uint64_t offset,
+                        size_t len, VdsIo *io);
+
+/* ---- the device
+ * ------------------------------------------------------------------------
+ */
+
+enum {
+    VDS_BLK_F_SEG_MAX = 2,
+    VDS_BLK_F_GEOMETRY = 4,
+    VDS_BLK_F_RO = 5,
+    VDS_BLK_F_BLK_SIZE = 6,
+    VDS_BLK_F_SCSI = 7, /* legacy only */
+    VDS_BLK_F_FLUSH = 9,
+    VDS_BLK_F_TOPOLOGY = 10,
+    VDS_BLK_F_CONFIG_WCE = 11,
+    VDS_BLK_F_MQ = 12,
+    VDS_BLK_F_DISCARD = 13,
+    VDS_BLK_F_WRITE_ZEROES = 14,
+};
+
+enum {
+    VDS_BLK_ID_BYTES = 20,
+    VDS_BLK_CONFIG_BYTES = 60,
+    VDS_BLK_CONFIG_WRITEBACK = 32, /* offset of the one byte that a driver may write */
+    VDS_BLK_DEPTH = 64,            /* requests of a device under way at once */
+    VDS_BLK_CHUNK = 256 * 1024,    /* bytes of one op: what a request's buffer may cost */
+};
+
+typedef struct {
+    VdsBlkDisk *disk;       /* (transfer full) */
+    VdsIoThread *io_thread; /* borrowed: the device's */
+    const char *serial;     /* (nullable) */
+    unsigned n_queues;
+    uint32_t block_bytes; /* logical */
+    uint32_t max_discard_sectors, max_zero_sectors;
+    bool writeback; /* after a reset */
+} VdsBlkConfig;
+
+/* "off" of on_off_auto. */
+#define VDS_BLK_OFF UINT64_C(2)
+
+/* What the configuration space says of the disk. */
+typedef struct {
+    uint64_t size_bytes;
+    uint32_t block_bytes, physical_bytes;
+    unsigned n_queues, queue_size;
+} VdsBlkShape;
+
+/* VDS_BLK_CONFIG_BYTES (virtio 1.2, 5.2.4) with the values QEMU 7.2 shows. */
+void vds_blk_config_fill(uint8_t *config, const VdsBlkShape *shape,
+                         const VdsFeatures *offered, const VdsPropertySet *set);
+
+typedef struct VdsBlk VdsBlk;
+
+VdsBlk *vds_blk_new(const VdsBlkConfig *config);
+VdsVirtioDevice **vds_blk_device(VdsBlk *blk); /* to be set before any driver */
+extern const VdsDeviceOps vds_blk_ops;         /* its instance: a VdsBlk */
+
+/* ---- requests (blk-request.c)
+ * ---------------------------------------------------------- */
+
+typedef struct VdsBlkType VdsBlkType;
+
+/* One request, from pop to complete.  In the array of its device; it is on the free list,
+ * on the ready list, or with the engine. */
+typedef struct VdsBlkRequest VdsBlkRequest;
+struct VdsBlkRequest {
+    VdsBlkOp op; /* first: the engine hands this back */
+    VdsBlk *blk;
+    VdsIo *io; /* (nullable) taken away by a reset while the disk was at work */
+    const VdsBlkType *type;
+    uint64_t offset, left; /* bytes of the disk that are still to be done */
+    VdsBlkOpKind kind;     /* what is done with them */
+    uint8_t *buffer;       /* (nullable) of the chunk; op.data points into it */
+    uint64_t chunk, moved; /* bytes with the engine or back from it, and done of them */
+    uint8_t status;
+    bool used, in_engine;
+    bool by_hand; /* ZERO: the file system cannot, so zeroes are written */
+    bool flush;   /* a flush follows when nothing is left */
+    VdsBlkRequest *next;
+};
+
+enum { VDS_BLK_S_OK = 0, VDS_BLK_S_IOERR = 1, VDS_BLK_S_UNSUPP = 2 };
+
+/* What requests need of their device. */
+typedef struct {
+    const VdsBlkDisk *disk;
+    const char *serial;
+    uint32_t block_bytes;
+    uint32_t max_discard_sectors, max_zero_sectors;
+    bool writeback;
+    VdsFeatures features;
+} VdsBlkRules;
+
+/* Reads the header, once.  NULL, or why the device is to be broken: a phrase. */
+const char *vds_blk_request_begin(VdsBlkRequest *request, const VdsBlkRules *rules);
+/* Puts the status into the last byte and says how many bytes of io->in are new. */
+uint64_t vds_blk_request_end(VdsBlkRequest *request);
