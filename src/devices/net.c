@@ -4,59 +4,38 @@
  */
 #include <string.h>
 
-#include "kind-priv.h"
-
-enum {
-    F_CSUM = 0,
-    F_GUEST_CSUM = 1,
-    F_MTU = 3,
-    F_MAC = 5,
-    F_GUEST_TSO4 = 7,
-    F_GUEST_TSO6 = 8,
-    F_GUEST_ECN = 9,
-    F_GUEST_UFO = 10,
-    F_HOST_TSO4 = 11,
-    F_HOST_TSO6 = 12,
-    F_HOST_ECN = 13,
-    F_HOST_UFO = 14,
-    F_GUEST_USO4 = 54,
-    F_GUEST_USO6 = 55,
-    F_HOST_USO = 56,
-    F_HASH_REPORT = 57,
-    F_STANDBY = 62,
-    F_SPEED_DUPLEX = 63,
-};
+#include "net-priv.h"
 
 enum { QUEUE_MIN = 256, QUEUE_MAX = 1024, CONTROL_QUEUE = 64 };
 
 static const VdsProperty properties[] = {
-    VDS_ROW_FEATURE("csum", F_CSUM, true),
-    VDS_ROW_FEATURE("guest_csum", F_GUEST_CSUM, true),
+    VDS_ROW_FEATURE("csum", VDS_NET_F_CSUM, true),
+    VDS_ROW_FEATURE("guest_csum", VDS_NET_F_GUEST_CSUM, true),
     VDS_ROW_FEATURE("gso", 6, true),
-    VDS_ROW_FEATURE("guest_tso4", F_GUEST_TSO4, true),
-    VDS_ROW_FEATURE("guest_tso6", F_GUEST_TSO6, true),
-    VDS_ROW_FEATURE("guest_ecn", F_GUEST_ECN, true),
-    VDS_ROW_FEATURE("guest_ufo", F_GUEST_UFO, true),
-    VDS_ROW_FEATURE("guest_announce", 21, true),
-    VDS_ROW_FEATURE("host_tso4", F_HOST_TSO4, true),
-    VDS_ROW_FEATURE("host_tso6", F_HOST_TSO6, true),
-    VDS_ROW_FEATURE("host_ecn", F_HOST_ECN, true),
-    VDS_ROW_FEATURE("host_ufo", F_HOST_UFO, true),
-    VDS_ROW_FEATURE("mrg_rxbuf", 15, true),
-    VDS_ROW_FEATURE("status", 16, true),
-    VDS_ROW_FEATURE("ctrl_vq", 17, true),
-    VDS_ROW_FEATURE("ctrl_rx", 18, true),
-    VDS_ROW_FEATURE("ctrl_vlan", 19, true),
-    VDS_ROW_FEATURE("ctrl_rx_extra", 20, true),
-    VDS_ROW_FEATURE("ctrl_mac_addr", 23, true),
-    VDS_ROW_FEATURE("ctrl_guest_offloads", 2, true),
-    VDS_ROW_FEATURE("mq", 22, false),
-    VDS_ROW_FEATURE("rss", 60, false),
-    VDS_ROW_FEATURE("hash", F_HASH_REPORT, false),
-    VDS_ROW_FEATURE("guest_rsc_ext", 61, false),
-    VDS_ROW_FEATURE("guest_uso4", F_GUEST_USO4, true),
-    VDS_ROW_FEATURE("guest_uso6", F_GUEST_USO6, true),
-    VDS_ROW_FEATURE("host_uso", F_HOST_USO, true),
+    VDS_ROW_FEATURE("guest_tso4", VDS_NET_F_GUEST_TSO4, true),
+    VDS_ROW_FEATURE("guest_tso6", VDS_NET_F_GUEST_TSO6, true),
+    VDS_ROW_FEATURE("guest_ecn", VDS_NET_F_GUEST_ECN, true),
+    VDS_ROW_FEATURE("guest_ufo", VDS_NET_F_GUEST_UFO, true),
+    VDS_ROW_FEATURE("guest_announce", VDS_NET_F_GUEST_ANNOUNCE, true),
+    VDS_ROW_FEATURE("host_tso4", VDS_NET_F_HOST_TSO4, true),
+    VDS_ROW_FEATURE("host_tso6", VDS_NET_F_HOST_TSO6, true),
+    VDS_ROW_FEATURE("host_ecn", VDS_NET_F_HOST_ECN, true),
+    VDS_ROW_FEATURE("host_ufo", VDS_NET_F_HOST_UFO, true),
+    VDS_ROW_FEATURE("mrg_rxbuf", VDS_NET_F_MRG_RXBUF, true),
+    VDS_ROW_FEATURE("status", VDS_NET_F_STATUS, true),
+    VDS_ROW_FEATURE("ctrl_vq", VDS_NET_F_CTRL_VQ, true),
+    VDS_ROW_FEATURE("ctrl_rx", VDS_NET_F_CTRL_RX, true),
+    VDS_ROW_FEATURE("ctrl_vlan", VDS_NET_F_CTRL_VLAN, true),
+    VDS_ROW_FEATURE("ctrl_rx_extra", VDS_NET_F_CTRL_RX_EXTRA, true),
+    VDS_ROW_FEATURE("ctrl_mac_addr", VDS_NET_F_CTRL_MAC_ADDR, true),
+    VDS_ROW_FEATURE("ctrl_guest_offloads", VDS_NET_F_CTRL_GUEST_OFFLOADS, true),
+    VDS_ROW_FEATURE("mq", VDS_NET_F_MQ, false),
+    VDS_ROW_FEATURE("rss", VDS_NET_F_RSS, false),
+    VDS_ROW_FEATURE("hash", VDS_NET_F_HASH_REPORT, false),
+    VDS_ROW_FEATURE("guest_rsc_ext", VDS_NET_F_RSC_EXT, false),
+    VDS_ROW_FEATURE("guest_uso4", VDS_NET_F_GUEST_USO4, true),
+    VDS_ROW_FEATURE("guest_uso6", VDS_NET_F_GUEST_USO6, true),
+    VDS_ROW_FEATURE("host_uso", VDS_NET_F_HOST_USO, true),
     VDS_ROW_UNSET("mac", mac),
     {.name = "netdev",
      .type = &vds_property_backend,
@@ -108,32 +87,145 @@ static bool link_check(const VdsDeviceArgs *args, GError **error)
     return true;
 }
 
-/* Offloads need a peer that takes the virtio-net header with each packet. */
-static bool peer_takes_header(const VdsDeviceArgs *args)
-{
-    static const char *const types[] = {"tap", "loop"};
-    const VdsProps *netdev = vds_kind_backend(args, "netdev", "netdev");
-    const char *type = netdev ? vds_props_get_string(netdev, "type") : NULL;
-
-    for (size_t i = 0; type && i < G_N_ELEMENTS(types); i++) {
-        if (strcmp(type, types[i]) == 0) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void drop_offloads(VdsFeatures *features)
 {
     static const uint8_t bits[] = {
-        F_CSUM,       F_GUEST_CSUM, F_GUEST_TSO4, F_GUEST_TSO6,  F_GUEST_ECN,
-        F_GUEST_UFO,  F_HOST_TSO4,  F_HOST_TSO6,  F_HOST_ECN,    F_HOST_UFO,
-        F_GUEST_USO4, F_GUEST_USO6, F_HOST_USO,   F_HASH_REPORT,
+        VDS_NET_F_CSUM,       VDS_NET_F_GUEST_CSUM,  VDS_NET_F_GUEST_TSO4,
+        VDS_NET_F_GUEST_TSO6, VDS_NET_F_GUEST_ECN,   VDS_NET_F_GUEST_UFO,
+        VDS_NET_F_HOST_TSO4,  VDS_NET_F_HOST_TSO6,   VDS_NET_F_HOST_ECN,
+        VDS_NET_F_HOST_UFO,   VDS_NET_F_GUEST_USO4,  VDS_NET_F_GUEST_USO6,
+        VDS_NET_F_HOST_USO,   VDS_NET_F_HASH_REPORT,
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(bits); i++) {
         vds_features_set(features, bits[i], false);
     }
+}
+
+static void *macs_create(const char *name)
+{
+    return g_new0(uint32_t, 1);
+}
+
+/* As QEMU numbers them: 52:54:00:12:34:56 and on. */
+static void choose_mac(const VdsDeviceArgs *args, uint8_t mac[VDS_NET_MAC_BYTES])
+{
+    const char *text = vds_property_set_get_text(args->properties, "mac");
+    uint32_t *next = args->host->share(args->host, "macs", macs_create, g_free);
+    uint64_t number = UINT64_C(0x525400123456) + (*next & 0xff);
+
+    if (!text) {
+        ++*next;
+    }
+    for (unsigned i = 0; i < VDS_NET_MAC_BYTES; i++) {
+        mac[i] = (uint8_t)(text ? g_ascii_strtoull(text + 3 * i, NULL, 16)
+                                : number >> (8 * (VDS_NET_MAC_BYTES - 1 - i)));
+    }
+}
+
+static void put(uint8_t *config, unsigned offset, uint64_t value, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        config[offset + i] = (uint8_t)(value >> (8 * i));
+    }
+}
+
+/* The space ends with the last field that a feature asks for. */
+static unsigned config_len(const VdsFeatures *features)
+{
+    static const struct {
+        uint8_t feature, end;
+    } rows[] = {
+        {VDS_NET_F_MAC, VDS_NET_CONFIG_STATUS},
+        {VDS_NET_F_STATUS, VDS_NET_CONFIG_MAX_PAIRS},
+        {VDS_NET_F_MQ, VDS_NET_CONFIG_MTU},
+        {VDS_NET_F_MTU, VDS_NET_CONFIG_SPEED},
+        {VDS_NET_F_SPEED_DUPLEX, VDS_NET_CONFIG_DUPLEX + 1},
+        {VDS_NET_F_RSS, VDS_NET_CONFIG_BYTES},
+        {VDS_NET_F_HASH_REPORT, VDS_NET_CONFIG_BYTES},
+    };
+    unsigned len = VDS_NET_CONFIG_MAX_PAIRS;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (vds_features_has(features, rows[i].feature)) {
+            len = MAX(len, rows[i].end);
+        }
+    }
+    return len;
+}
+
+static void config_fill(const VdsPropertySet *set, const VdsNetConfig *net,
+                        VdsKindPlan *to)
+{
+    const char *duplex = vds_property_set_get_text(set, "duplex");
+    uint8_t code = !duplex ? UINT8_MAX : strcmp(duplex, "full") == 0;
+
+    memcpy(to->config + VDS_NET_CONFIG_MAC, net->mac, VDS_NET_MAC_BYTES);
+    put(to->config, VDS_NET_CONFIG_STATUS, VDS_NET_S_LINK_UP, 2);
+    put(to->config, VDS_NET_CONFIG_MAX_PAIRS, net->max_pairs, 2);
+    put(to->config, VDS_NET_CONFIG_MTU, vds_property_set_get_uint(set, "host_mtu"), 2);
+    put(to->config, VDS_NET_CONFIG_SPEED, vds_property_set_get_uint(set, "speed"), 4);
+    put(to->config, VDS_NET_CONFIG_DUPLEX, code, 1);
+    to->config_len_bytes = config_len(&to->features);
+}
+
+/* A netdev of several queues makes a device of as many pairs. */
+static bool count_pairs(const VdsProps *netdev, unsigned *pairs, GError **error)
+{
+    const VdsProp *prop = netdev ? vds_props_find(netdev, "queues") : NULL;
+    const char *type = netdev ? vds_props_get_string(netdev, "type") : NULL;
+    uint64_t n = 1;
+
+    if (prop && !vds_prop_get_uint(prop, 1, VDS_NET_MAX_PAIRS, &n, error)) {
+        return false;
+    }
+    if (n > 1 && g_strcmp0(type, "loop") != 0 && g_strcmp0(type, "hubport") != 0) {
+        return vds_kind_refuse(error, "netdev type '%s' has one queue, not %u",
+                               type ? type : "", (unsigned)n);
+    }
+    *pairs = (unsigned)n;
+    return true;
+}
+
+static void add_queues(VdsKindPlan *to, const VdsNetConfig *net)
+{
+    for (unsigned i = 0; i < net->max_pairs; i++) {
+        vds_kind_add_queues(to, 1, net->rx_size);
+        vds_kind_add_queues(to, 1, net->tx_size);
+    }
+    vds_kind_add_queues(to, 1, net->control_size);
+}
+
+/* The request path, over what it is wired to. */
+static bool equip(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
+{
+    const VdsProps *netdev = vds_kind_backend(args, "netdev", "netdev");
+    VdsNetConfig config = {
+        .rx_size = (uint16_t)vds_property_set_get_uint(args->properties, "rx_queue_size"),
+        /* QEMU takes tx_queue_size for vhost-user and vhost-vdpa peers alone. */
+        .tx_size = QUEUE_MIN,
+        .control_size = CONTROL_QUEUE,
+    };
+    VdsNet *net;
+
+    if (!count_pairs(netdev, &config.max_pairs, error)) {
+        return false;
+    }
+    config.peer = vds_net_peer_new(args, netdev, error);
+    if (!config.peer) {
+        return false;
+    }
+    if (!config.peer->ops->takes_header) {
+        drop_offloads(&to->features);
+    }
+    choose_mac(args, config.mac);
+    config_fill(args->properties, &config, to);
+    add_queues(to, &config);
+    net = vds_net_new(&config);
+    to->ops = &vds_net_ops;
+    to->instance = net;
+    to->device = vds_net_device(net);
+    return true;
 }
 
 static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
@@ -146,24 +238,35 @@ static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
         !queue_size_check(args, "tx_queue_size", "", error)) {
         return false;
     }
-    vds_features_set(features, F_MTU, vds_property_set_get_uint(set, "host_mtu") != 0);
-    vds_features_set(features, F_STANDBY, vds_property_set_get_bool(set, "failover"));
-    vds_features_set(features, F_SPEED_DUPLEX,
+    vds_features_set(features, VDS_NET_F_MTU,
+                     vds_property_set_get_uint(set, "host_mtu") != 0);
+    vds_features_set(features, VDS_NET_F_STANDBY,
+                     vds_property_set_get_bool(set, "failover"));
+    vds_features_set(features, VDS_NET_F_SPEED_DUPLEX,
                      vds_property_set_get_text(set, "duplex") ||
                          (int64_t)vds_property_set_get_uint(set, "speed") >= 0);
-    if (!peer_takes_header(args)) {
-        drop_offloads(features);
+    return equip(args, to, error);
+}
+
+/* What only a running device knows. */
+static bool get(void *instance, const char *name, VdsProp *value)
+{
+    if (strcmp(name, "connected") == 0) {
+        value->kind = VDS_PROP_BOOL;
+        value->u.boolean = vds_net_is_connected(instance);
+        return true;
     }
-    vds_kind_add_queues(to, 1, (unsigned)vds_property_set_get_uint(set, "rx_queue_size"));
-    /* QEMU takes tx_queue_size for vhost-user and vhost-vdpa peers alone. */
-    vds_kind_add_queues(to, 1, QUEUE_MIN);
-    vds_kind_add_queues(to, 1, CONTROL_QUEUE);
-    return true;
+    if (strcmp(name, "dropped") == 0) {
+        value->kind = VDS_PROP_INT;
+        value->u.integer = (int64_t)vds_net_get_drops(instance);
+        return true;
+    }
+    return false;
 }
 
 static const VdsKind kind = {
     .device_id = 1,
-    .features = UINT64_C(1) << F_MAC,
+    .features = UINT64_C(1) << VDS_NET_F_MAC,
     .plan = plan,
 };
 
@@ -176,4 +279,4 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_net_class = {types, &kind, vds_kind_realize, NULL, NULL};
+const VdsDeviceClass vds_net_class = {types, &kind, vds_kind_realize, NULL, get};

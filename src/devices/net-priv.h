@@ -1,0 +1,192 @@
+/*
+ * devices: what the files of virtio-net share: frames, what a device is wired to (a
+ * peer), which frames a driver wants (the filter), and the device.
+ */
+#pragma once
+
+#include "kind-priv.h"
+
+enum {
+    VDS_NET_F_CSUM = 0,
+    VDS_NET_F_GUEST_CSUM = 1,
+    VDS_NET_F_CTRL_GUEST_OFFLOADS = 2,
+    VDS_NET_F_MTU = 3,
+    VDS_NET_F_MAC = 5,
+    VDS_NET_F_GUEST_TSO4 = 7,
+    VDS_NET_F_GUEST_TSO6 = 8,
+    VDS_NET_F_GUEST_ECN = 9,
+    VDS_NET_F_GUEST_UFO = 10,
+    VDS_NET_F_HOST_TSO4 = 11,
+    VDS_NET_F_HOST_TSO6 = 12,
+    VDS_NET_F_HOST_ECN = 13,
+    VDS_NET_F_HOST_UFO = 14,
+    VDS_NET_F_MRG_RXBUF = 15,
+    VDS_NET_F_STATUS = 16,
+    VDS_NET_F_CTRL_VQ = 17,
+    VDS_NET_F_CTRL_RX = 18,
+    VDS_NET_F_CTRL_VLAN = 19,
+    VDS_NET_F_CTRL_RX_EXTRA = 20,
+    VDS_NET_F_GUEST_ANNOUNCE = 21,
+    VDS_NET_F_MQ = 22,
+    VDS_NET_F_CTRL_MAC_ADDR = 23,
+    VDS_NET_F_GUEST_USO4 = 54,
+    VDS_NET_F_GUEST_USO6 = 55,
+    VDS_NET_F_HOST_USO = 56,
+    VDS_NET_F_HASH_REPORT = 57,
+    VDS_NET_F_RSS = 60,
+    VDS_NET_F_RSC_EXT = 61,
+    VDS_NET_F_STANDBY = 62,
+    VDS_NET_F_SPEED_DUPLEX = 63,
+};
+
+enum {
+    VDS_NET_MAC_BYTES = 6,
+    VDS_NET_HEADER_BYTES = 10, /* without num_buffers (virtio 1.2, 5.1.6.1) */
+    /* A frame: an IP packet of 64 KiB and what may stand before it. */
+    VDS_NET_MAX_FRAME = 65536 + 4096,
+    VDS_NET_MAX_PAIRS = 256,
+};
+
+/* ---- frames -------------------------------------------------------------------------
+ */
+
+typedef struct {
+    uint8_t header[VDS_NET_HEADER_BYTES]; /* as on the wire: flags, gso_type, hdr_len,
+                                             gso_size, csum_start, csum_offset */
+    unsigned pair;                        /* it was sent on */
+    size_t len;
+    const uint8_t *bytes;
+} VdsNetFrame;
+
+/* A frame that several threads may hold. */
+typedef struct VdsNetPacket VdsNetPacket;
+VdsNetPacket *vds_net_packet_new(const VdsNetFrame *frame); /* copies */
+VdsNetPacket *vds_net_packet_ref(VdsNetPacket *packet);     /* atomic count */
+void vds_net_packet_unref(VdsNetPacket *packet);            /* NULL is fine */
+/* Points into the packet. */
+VdsNetFrame vds_net_packet_frame(const VdsNetPacket *packet);
+
+/* ---- peers: what a device is wired to
+ * -------------------------------------------------- */
+
+/* Packets that wait for a receiver: a bounded queue; what comes on top is dropped. */
+enum { VDS_NET_INBOX = 256 };
+typedef struct {
+    VdsNetPacket *packets[VDS_NET_INBOX];
+    unsigned first, n;
+} VdsNetInbox;
+bool vds_net_inbox_push(VdsNetInbox *inbox, VdsNetPacket *packet); /* (transfer full) */
+VdsNetPacket *vds_net_inbox_shift(VdsNetInbox *inbox);             /* (nullable) */
+void vds_net_inbox_clear(VdsNetInbox *inbox);
+
+typedef struct VdsNet VdsNet;
+typedef struct VdsNetPeer VdsNetPeer;
+
+/* All on the device's I/O thread, but destroy; all but send are (nullable). */
+typedef struct {
+    const char *name;  /* -netdev type */
+    bool connected;    /* there is something at the other end */
+    bool takes_header; /* offloads make sense */
+    bool (*start)(VdsNetPeer *peer, GError **error);
+    void (*stop)(VdsNetPeer *peer);
+    void (*reset)(VdsNetPeer *peer);
+    void (*send)(VdsNetPeer *peer, const VdsNetFrame *frame);
+    /* There are receive buffers again. */
+    void (*poll)(VdsNetPeer *peer);
+    /* What the driver takes: bits of VDS_NET_F_GUEST_*. */
+    void (*set_offloads)(VdsNetPeer *peer, const VdsFeatures *offloads);
+    void (*destroy)(VdsNetPeer *peer);
+} VdsNetPeerOps;
+
+struct VdsNetPeer {
+    const VdsNetPeerOps *ops;
+    VdsNet *net;         /* set by vds_net_new() */
+    VdsIoThread *thread; /* borrowed: the device's */
+};
+
+/* What -netdev gives; NULL `netdev`: nothing, as a cable that was pulled.  BACKEND. */
+VdsNetPeer *vds_net_peer_new(const VdsDeviceArgs *args, const VdsProps *netdev,
+                             GError **error);
+void vds_net_peer_free(VdsNetPeer *peer); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsNetPeer, vds_net_peer_free)
+/* The peers with state of their own; part of vds_net_peer_new(). */
+VdsNetPeer *vds_net_hub_new(const VdsDeviceArgs *args, const VdsProps *netdev,
+                            GError **error);
+VdsNetPeer *vds_net_tap_new(const VdsDeviceArgs *args, const VdsProps *netdev,
+                            GError **error);
+
+/* For peers, on the I/O thread.  false: not now, there is no room; poll says when. */
+bool vds_net_receive(VdsNet *net, const VdsNetFrame *frame);
+/* After one or more frames. */
+void vds_net_receive_end(VdsNet *net);
+/* A frame is lost because something was full.  Any thread. */
+void vds_net_count_drop(VdsNet *net);
+
+/* ---- the filter (virtio 1.2, 5.1.6.5.1 to 5.1.6.5.3)
+ * ------------------------------------ */
+
+enum { VDS_NET_MAC_TABLE = 64, VDS_NET_VLANS = 4096 };
+
+typedef struct {
+    bool promisc, allmulti, alluni, nomulti, nouni, nobcast;
+    uint8_t mac[VDS_NET_MAC_BYTES];
+    struct {
+        bool all; /* more addresses than fit */
+        unsigned n;
+        uint8_t macs[VDS_NET_MAC_TABLE][VDS_NET_MAC_BYTES];
+    } unicast, multicast;
+    bool filters_vlans;
+    uint32_t vlans[VDS_NET_VLANS / 32];
+} VdsNetFilter;
+
+void vds_net_filter_reset(VdsNetFilter *filter, const uint8_t *mac);
+bool vds_net_filter_accepts(const VdsNetFilter *filter, const uint8_t *bytes, size_t len);
+
+/* ---- the device
+ * ------------------------------------------------------------------------
+ */
+
+typedef struct {
+    VdsNetPeer *peer; /* (transfer full) */
+    uint8_t mac[VDS_NET_MAC_BYTES];
+    unsigned max_pairs; /* 1..VDS_NET_MAX_PAIRS */
+    uint16_t rx_size, tx_size, control_size;
+} VdsNetConfig;
+
+VdsNet *vds_net_new(const VdsNetConfig *config);
+VdsVirtioDevice **vds_net_device(VdsNet *net); /* to be set before any driver */
+extern const VdsDeviceOps vds_net_ops;         /* its instance: a VdsNet */
+bool vds_net_is_connected(const VdsNet *net);
+uint64_t vds_net_get_drops(const VdsNet *net); /* any thread */
+
+/* Offsets in the configuration space (virtio 1.2, 5.1.4). */
+enum {
+    VDS_NET_CONFIG_MAC = 0,
+    VDS_NET_CONFIG_STATUS = 6,
+    VDS_NET_CONFIG_MAX_PAIRS = 8,
+    VDS_NET_CONFIG_MTU = 10,
+    VDS_NET_CONFIG_SPEED = 12,
+    VDS_NET_CONFIG_DUPLEX = 16,
+    VDS_NET_CONFIG_BYTES = 24,
+};
+enum { VDS_NET_S_LINK_UP = 1, VDS_NET_S_ANNOUNCE = 2 };
+
+/* ---- the control queue (net-control.c)
+ * -------------------------------------------------
+ */
+
+/* What commands change. */
+typedef struct {
+    VdsVirtioDevice *device;
+    VdsNetPeer *peer;
+    VdsFeatures features; /* negotiated */
+    VdsFeatures offloads; /* GUEST_* that are on */
+    unsigned pairs, max_pairs;
+    VdsNetFilter *filter; /* (nullable) from DRIVER_OK to reset */
+} VdsNetState;
+
+/* Those of the features that CTRL_GUEST_OFFLOADS is about. */
+VdsFeatures vds_net_offloads(const VdsFeatures *features);
+/* Serves one command: reads it, writes the answer; the request is then complete with one
+ * byte written.  NULL, or why the device is to be broken. */
+const char *vds_net_control(VdsNetState *state, VdsIo *io);
