@@ -1,6 +1,6 @@
 /*
  * A driver and a device that run at once, in two threads or two processes, and wake each
- * other through eventfds only.
+ * other only as the ring asks for it.
  *
  * Each asks for what it waits for as a real one does; a wakeup that is lost is a side
  * that waits SIDES_PATIENCE_MS in vain, which ends the test.
@@ -9,6 +9,8 @@
 
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
+#include <stdatomic.h>
 #include <sys/eventfd.h>
 
 #include "ring-pair.h"
@@ -18,37 +20,69 @@ enum { SIDES_PATIENCE_MS = 20000 };
 /* A job of this number is the last. */
 #define SIDES_STOP UINT32_MAX
 
+/* Either an eventfd, or (threads only) a word that the sleeper spins on: then going to
+ * sleep takes as long as a step of the other side, and the two meet in the middle often.
+ */
+typedef struct {
+    int fd;
+    atomic_uint word;
+    unsigned seen; /* by the sleeper */
+} Wakeup;
+
 typedef struct {
     PairConfig config;
     unsigned jobs;
-    int kick, call; /* eventfds */
-    unsigned waits; /* how often the driver slept */
+    bool plain; /* both sides sleep when the ring says that there is nothing */
+    bool spin;
+    Wakeup kick, call;
 } Sides;
 
-static inline void sides_wake(int fd)
+static inline void sides_wake(Sides *sides, Wakeup *wakeup)
 {
     const uint64_t one = 1;
 
-    g_assert_cmpint(write(fd, &one, sizeof(one)), ==, sizeof(one));
+    if (sides->spin) {
+        atomic_fetch_add(&wakeup->word, 1);
+    } else {
+        g_assert_cmpint(write(wakeup->fd, &one, sizeof(one)), ==, sizeof(one));
+    }
 }
 
-static inline void sides_wait(int fd)
+static inline void sides_spin(Wakeup *wakeup)
 {
-    struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
+    gint64 end = g_get_monotonic_time() + SIDES_PATIENCE_MS * 1000;
+    unsigned turns = 0;
+
+    while (atomic_load(&wakeup->word) == wakeup->seen) {
+        if (++turns % 1000 == 0) {
+            g_assert_cmpint(g_get_monotonic_time(), <, end);
+            sched_yield();
+        }
+    }
+    wakeup->seen = atomic_load(&wakeup->word);
+}
+
+static inline void sides_wait(Sides *sides, Wakeup *wakeup)
+{
+    struct pollfd poll_fd = {.fd = wakeup->fd, .events = POLLIN};
     uint64_t count = 0;
     int ready = 0;
 
+    if (sides->spin) {
+        sides_spin(wakeup);
+        return;
+    }
     do {
         ready = poll(&poll_fd, 1, SIDES_PATIENCE_MS);
     } while (ready < 0 && errno == EINTR);
     g_assert_cmpint(ready, ==, 1);
-    g_assert_cmpint(read(fd, &count, sizeof(count)), ==, sizeof(count));
+    g_assert_cmpint(read(wakeup->fd, &count, sizeof(count)), ==, sizeof(count));
 }
 
 /* ---- the device ---- */
 
 typedef struct {
-    const Sides *sides;
+    Sides *sides;
     VdsGuestMap *map;
     VdsVring *ring;
     GRand *rand;
@@ -71,7 +105,7 @@ static inline void device_side_finish(DeviceSide *side, unsigned keep)
     }
     g_assert_true(vds_vring_publish(side->ring, &interrupt, NULL));
     if (interrupt) {
-        sides_wake(side->sides->call);
+        sides_wake(side->sides, &side->sides->call);
     }
 }
 
@@ -93,16 +127,19 @@ static inline void device_side_serve(DeviceSide *side)
     device_side_finish(side, 0);
 }
 
-static inline void device_side_run(const Sides *sides, VdsGuestMap *map)
+static inline void device_side_run(Sides *sides, VdsGuestMap *map)
 {
     g_autoptr(VdsVring) ring = pair_device(&sides->config, map);
     g_autoptr(GRand) rand = g_rand_new_with_seed(1);
     DeviceSide side = {.sides = sides, .map = map, .ring = ring, .rand = rand};
 
     while (!side.stop) {
-        bool more = true;
+        bool more = !sides->plain;
 
-        sides_wait(sides->kick);
+        sides_wait(sides, &sides->kick);
+        if (sides->plain) {
+            device_side_serve(&side);
+        }
         while (more) {
             g_assert_true(vds_vring_set_notify(ring, false, NULL, NULL));
             device_side_serve(&side);
@@ -161,7 +198,7 @@ static inline void driver_side_fill(DriverSide *side)
     }
     g_assert_true(vds_driver_ring_should_kick(side->ring, &kick, NULL));
     if (kick) {
-        sides_wake(side->sides->kick);
+        sides_wake(side->sides, &side->sides->kick);
     }
 }
 
@@ -196,9 +233,10 @@ static inline void driver_side_run(Sides *sides, VdsGuestMap *map, VdsDriverRing
 
         driver_side_fill(side);
         driver_side_drain(side);
-        if (side->made == made && side->done == done) {
-            sides->waits++;
-            sides_wait(sides->call);
+        /* Plain: as soon as it may, with buffers on their way and room for more. */
+        if (sides->plain ? vds_driver_ring_get_pending(ring) > 0
+                         : side->made == made && side->done == done) {
+            sides_wait(sides, &sides->call);
         }
     }
 }

@@ -11,7 +11,7 @@
 #include "ring-sides.h"
 
 /* Its own mapping: the parent's, inherited, still holds the other address. */
-static void run_device(const Sides *sides, int fd)
+static void run_device(Sides *sides, int fd)
 {
     const VdsGuestRegion region = {.len = PAIR_BYTES, .fd = fd};
     g_autoptr(VdsGuestMap) map = vds_guest_map_new_writable(&region, 1, NULL);
@@ -28,7 +28,11 @@ static void run_pair(const PairConfig *pair, bool sealed)
     VdsGuestMap *map = vds_guest_ram_get_map(ram);
     VDS_AUTO_FD kick = eventfd(0, EFD_CLOEXEC);
     VDS_AUTO_FD call = eventfd(0, EFD_CLOEXEC);
-    Sides sides = {*pair, 10000, kick, call, 0};
+    Sides sides = {.config = *pair,
+                   .jobs = 10000,
+                   .plain = !sealed,
+                   .kick.fd = kick,
+                   .call.fd = call};
     g_autoptr(VdsDriverRing) driver = pair_driver(&sides.config, map);
     pid_t child = fork();
     int status = -1;
