@@ -220,6 +220,8 @@ size_t vds_stream_read(VdsStream *stream, void *to, size_t len);          /* io-
 size_t vds_stream_write(VdsStream *stream, const void *from, size_t len); /* io->in */
 size_t vds_stream_fill(VdsStream *stream, uint8_t byte, size_t len);      /* io->in */
 uint64_t vds_stream_skip(VdsStream *stream, uint64_t len);
+/* Makes bytes of io->in zeroes and gives their whole pages back to the system. */
+uint64_t vds_stream_discard(VdsStream *stream, uint64_t len);
 void vds_stream_seek(VdsStream *stream, uint64_t position); /* at most to the end */
 
 /* One request, a device's own from pop to complete, unpop or drop. */
@@ -260,6 +262,11 @@ bool vds_virt_queue_has_more(VdsVirtQueue *queue);
 /* Off: kicks are asked for only while a pop found the queue empty (receive queues).  On
  * the I/O thread; on at first. */
 void vds_virt_queue_set_eager(VdsVirtQueue *queue, bool eager);
+/* For pages that a driver names by address, as only a balloon's does: are they in the
+ * memory that the queue's buffers lie in; and as vds_stream_discard(), false when they
+ * are not.  On the I/O thread. */
+bool vds_virt_queue_has_memory(const VdsVirtQueue *queue, uint64_t gpa, uint64_t len);
+bool vds_virt_queue_discard(VdsVirtQueue *queue, uint64_t gpa, uint64_t len);
 unsigned vds_virt_queue_get_index(const VdsVirtQueue *queue);
 
 /* For the device itself: (nullable) until a driver has set the queue up.  On the I/O
@@ -432,6 +439,9 @@ struct VdsDeviceHost {
      * free; it goes with this one.  The last one put is listed first. */
     bool (*put)(const VdsDeviceHost *host, const char *path, VdsVirtioDevice *device,
                 GError **error);
+    /* A balloon's driver gave or took memory: tells who listens to the machine, on the
+     * main loop.  Any thread, while the machine lives. */
+    void (*balloon_changed)(void *machine, uint32_t pages);
     /* What devices of one machine share by name: made with the first that asks, and freed
      * behind the last device of the machine.  Borrowed. */
     void *(*share)(const VdsDeviceHost *host, const char *name,

@@ -84,6 +84,16 @@ unsigned vds_virt_queue_get_index(const VdsVirtQueue *queue)
     return queue->index;
 }
 
+bool vds_virt_queue_has_memory(const VdsVirtQueue *queue, uint64_t gpa, uint64_t len)
+{
+    return queue->map && vds_guest_map_has(queue->map, gpa, len);
+}
+
+bool vds_virt_queue_discard(VdsVirtQueue *queue, uint64_t gpa, uint64_t len)
+{
+    return queue->map && vds_guest_map_discard(queue->map, gpa, len, NULL);
+}
+
 /* ---- requests ---------------------------------------------------------------------- */
 
 /* All of these: with the lock held. */

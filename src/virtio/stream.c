@@ -112,6 +112,24 @@ uint64_t vds_stream_skip(VdsStream *stream, uint64_t len)
     return moved;
 }
 
+uint64_t vds_stream_discard(VdsStream *stream, uint64_t len)
+{
+    uint64_t moved = 0;
+
+    len = MIN(len, vds_stream_left(stream));
+    while (moved < len) {
+        uint32_t part = here(stream, len - moved);
+
+        if (!vds_virt_queue_discard(stream->io->queue,
+                                    stream->spans[stream->at].gpa + stream->into, part)) {
+            break;
+        }
+        advance(stream, part);
+        moved += part;
+    }
+    return moved;
+}
+
 void vds_stream_seek(VdsStream *stream, uint64_t position)
 {
     stream->at = 0;
