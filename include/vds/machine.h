@@ -40,6 +40,8 @@ typedef struct {
     void (*stopped)(void *user);
     void (*reset)(void *user);
     void (*device_deleted)(void *user, const char *id /* (nullable) */, const char *path);
+    /* pages of 4 KiB that a balloon's driver says it gave; see open_mailbox */
+    void (*balloon_changed)(void *user, uint32_t pages);
     void *user;
 } VdsMachineListener;
 
@@ -51,6 +53,9 @@ void vds_machine_free(VdsMachine *machine); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMachine, vds_machine_free)
 /* Copied; NULL takes it away. */
 void vds_machine_set_listener(VdsMachine *machine, const VdsMachineListener *listener);
+/* What devices have to tell comes through this, to be run by the main loop; without it,
+ * it is lost.  Before there are devices.  Borrowed.  VDS_UTIL_ERROR_SYSTEM. */
+VdsMailbox *vds_machine_open_mailbox(VdsMachine *machine, GError **error);
 
 /* ---- guest RAM ---- */
 typedef struct {

@@ -248,6 +248,7 @@ static bool device_realize(VdsMachine *machine, VdsDevice *device, VdsBus *bus,
         .find_backend = host_find_backend,
         .claim_backend = host_claim_backend,
         .put = vds_registry_put,
+        .balloon_changed = vds_news_balloon_changed,
         .share = vds_shared_get,
     };
     g_autofree char *path = vds_node_path(device->node);

@@ -75,6 +75,7 @@ struct VdsMachine {
     VdsMachineGuest guest;
     VdsRunState run_state;
     VdsMachineListener listener;
+    VdsMailbox *mailbox; /* (nullable) */
 };
 
 /* ---- types.c ---- */
@@ -101,6 +102,10 @@ char *vds_part_map_path(const VdsPart *part);
 /* The properties of a virtio device that are known only while it runs. */
 void vds_live_list(const VdsEntry *entry, VdsQomListFunc func, void *user);
 bool vds_live_get(const VdsEntry *entry, const char *name, VdsProp *value);
+
+/* ---- news.c ---- */
+
+void vds_news_balloon_changed(void *machine, uint32_t pages);
 
 /* ---- bus.c ---- */
 

@@ -56,6 +56,7 @@ void vds_machine_free(VdsMachine *machine)
     machine->listener = (VdsMachineListener){0};
     destroy_devices(machine, machine->peripheral);
     destroy_devices(machine, machine->anonymous);
+    vds_mailbox_free(machine->mailbox); /* its last tasks know the machine */
     vds_bus_remove_roots(machine);
     vds_tree_free(machine->tree);
     g_hash_table_unref(machine->shared);

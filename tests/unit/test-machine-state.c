@@ -54,7 +54,8 @@ static void test_transitions(void **state)
     };
     g_autoptr(VdsMachine) machine = vds_machine_new("toy", toy_classes);
     GString *told = g_string_new(NULL);
-    VdsMachineListener listener = {on_resumed, on_stopped, on_reset, NULL, told};
+    const VdsMachineListener listener = {
+        .resumed = on_resumed, .stopped = on_stopped, .reset = on_reset, .user = told};
     VdsDeviceState now;
 
     vds_machine_set_listener(machine, &listener);
