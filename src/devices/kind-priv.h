@@ -32,7 +32,8 @@ typedef struct {
     /* Queues and what depends on more than one property; PROPERTY or BACKEND. */
     bool (*plan)(const VdsDeviceArgs *args, VdsKindPlan *plan, GError **error);
     /* (nullable) the data of its bus */
-    void (*bring)(const VdsDeviceArgs *args, VdsDeviceParts *parts);
+    void (*bring)(const VdsDeviceArgs *args, const VdsKindPlan *plan,
+                  VdsDeviceParts *parts);
 } VdsKind;
 
 /* VdsDeviceClass.realize of every virtio row: form, plan, device. */

@@ -247,7 +247,7 @@ bool vds_kind_realize(const VdsDeviceArgs *args, VdsDeviceParts *parts, GError *
         parts->bus_name = g_steal_pointer(&name);
     }
     if (kind->bring) {
-        kind->bring(args, parts);
+        kind->bring(args, &plan, parts);
     }
     return true;
 }

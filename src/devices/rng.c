@@ -1,7 +1,10 @@
 /*
  * devices: virtio-rng (virtio 1.2, 5.4): one queue.
  */
-#include "kind-priv.h"
+#include <errno.h>
+#include <string.h>
+
+#include "rng-priv.h"
 
 static const VdsProperty properties[] = {
     VDS_ROW_LINK("rng", "rng-backend"),
@@ -10,6 +13,57 @@ static const VdsProperty properties[] = {
     VDS_ROW_LINK("iothread", "iothread"),
     VDS_ROW_END,
 };
+
+/* rng-builtin, and no object at all, is the kernel's generator. */
+static bool find_source(const VdsDeviceArgs *args, const char **filename, GError **error)
+{
+    const char *path = vds_property_set_get_text(args->properties, "rng");
+    const VdsProps *object =
+        path ? args->host->find_backend(args->host, "object", path + strlen("/objects/"))
+             : NULL;
+    const char *type = object ? vds_props_get_string(object, "qom-type") : NULL;
+
+    *filename = NULL;
+    if (!type || strcmp(type, "rng-builtin") == 0) {
+        return true;
+    }
+    if (strcmp(type, "rng-random") != 0) {
+        g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
+                    "'%.*s' cannot be a source here, only 'rng-random' and 'rng-builtin'",
+                    vds_name_len(type), type);
+        return false;
+    }
+    *filename = vds_props_get_string(object, "filename");
+    if (!*filename) {
+        *filename = "/dev/urandom";
+    }
+    if (access(*filename, R_OK) != 0) {
+        g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
+                    "Could not open '%.*s': %s", vds_name_len(*filename), *filename,
+                    g_strerror(errno));
+        return false;
+    }
+    return true;
+}
+
+static bool equip(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
+{
+    const VdsPropertySet *set = args->properties;
+    const char *filename;
+    VdsRng *rng;
+
+    if (!find_source(args, &filename, error)) {
+        return false;
+    }
+    rng = vds_rng_new(
+        &(VdsRngConfig){.filename = (char *)filename,
+                        .max_bytes = vds_property_set_get_uint(set, "max-bytes"),
+                        .period_ms = (uint32_t)vds_property_set_get_uint(set, "period")});
+    to->ops = &vds_rng_ops;
+    to->instance = rng;
+    to->device = vds_rng_device(rng);
+    return true;
+}
 
 static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
 {
@@ -21,7 +75,7 @@ static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
                                       "less than 2^63");
     }
     vds_kind_add_queues(to, 1, 8);
-    return true;
+    return equip(args, to, error);
 }
 
 static const VdsKind kind = {.device_id = 4, .plan = plan};

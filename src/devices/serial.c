@@ -4,30 +4,40 @@
  */
 #include <string.h>
 
-#include "kind-priv.h"
+#include "serial-priv.h"
 
 typedef struct {
     uint32_t max_ports;
-    GPtrArray *ports; /* Port *, by the order they came; owned by the ports' devices */
+    VdsSerial *serial; /* goes after the bus */
+    GPtrArray *ports;  /* VdsSerialPort *, by the order they came; owned by the ports'
+                          devices */
 } Bus;
-
-typedef struct {
-    uint32_t nr;
-    char *name; /* (nullable) */
-} Port;
 
 /* ---- the device
  * ------------------------------------------------------------------------- */
 
-enum { F_MULTIPORT = 1, F_EMERG_WRITE = 2 };
 enum { MAX_PORTS = VDS_VIRTIO_MAX_QUEUES / 2 - 1, PORT_QUEUE = 128, CONTROL_QUEUE = 32 };
 
 static const VdsProperty properties[] = {
     VDS_ROW_NUMBER("max_ports", uint32, 31),
-    VDS_ROW_FEATURE("emergency-write", F_EMERG_WRITE, true),
+    VDS_ROW_FEATURE("emergency-write", VDS_SERIAL_F_EMERG_WRITE, true),
     VDS_ROW_LINK("iothread", "iothread"),
     VDS_ROW_END,
 };
+
+static void equip(VdsKindPlan *to, uint32_t max_ports)
+{
+    VdsSerial *serial = vds_serial_new(max_ports);
+    uint32_t number = GUINT32_TO_LE(max_ports);
+
+    to->ops = &vds_serial_ops;
+    to->instance = serial;
+    to->device = vds_serial_device(serial);
+    memcpy(to->config + VDS_SERIAL_MAX_PORTS, &number, sizeof(number));
+    to->config_len_bytes = vds_features_has(&to->features, VDS_SERIAL_F_EMERG_WRITE)
+                               ? VDS_SERIAL_CONFIG_MAX
+                               : VDS_SERIAL_EMERG_WRITE;
+}
 
 /* Port 0, the control queues, the other ports: two queues each (5.3.2). */
 static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
@@ -40,10 +50,11 @@ static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
     if (ports > MAX_PORTS) {
         return vds_kind_refuse(error, "maximum ports supported: %d", MAX_PORTS);
     }
-    vds_features_set(&to->features, F_MULTIPORT, ports > 1);
+    vds_features_set(&to->features, VDS_SERIAL_F_MULTIPORT, ports > 1);
     vds_kind_add_queues(to, 2, PORT_QUEUE);
     vds_kind_add_queues(to, 2, CONTROL_QUEUE);
     vds_kind_add_queues(to, 2 * ((unsigned)ports - 1), PORT_QUEUE);
+    equip(to, (uint32_t)ports);
     return true;
 }
 
@@ -57,11 +68,13 @@ static void bus_free(void *data)
     g_free(bus);
 }
 
-static void bring(const VdsDeviceArgs *args, VdsDeviceParts *parts)
+static void bring(const VdsDeviceArgs *args, const VdsKindPlan *plan,
+                  VdsDeviceParts *parts)
 {
     Bus *bus = g_new0(Bus, 1);
 
     bus->max_ports = (uint32_t)vds_property_set_get_uint(args->properties, "max_ports");
+    bus->serial = plan->instance;
     parts->bus_data = bus;
     parts->bus_free = bus_free;
 }
@@ -100,24 +113,22 @@ static const struct {
     bool console;
 } console_form = {true}, port_form = {false};
 
-static const Port *bus_find(const Bus *bus, uint32_t nr)
+static bool bus_has_number(const Bus *bus, uint32_t nr)
 {
     for (unsigned i = 0; bus->ports && i < bus->ports->len; i++) {
-        const Port *port = g_ptr_array_index(bus->ports, i);
-
-        if (port->nr == nr) {
-            return port;
+        if (vds_serial_port_get_nr(g_ptr_array_index(bus->ports, i)) == nr) {
+            return true;
         }
     }
-    return NULL;
+    return false;
 }
 
 static bool bus_has_name(const Bus *bus, const char *name)
 {
     for (unsigned i = 0; bus->ports && i < bus->ports->len; i++) {
-        const Port *port = g_ptr_array_index(bus->ports, i);
+        const char *other = vds_serial_port_get_name(g_ptr_array_index(bus->ports, i));
 
-        if (port->name && strcmp(port->name, name) == 0) {
+        if (other && strcmp(other, name) == 0) {
             return true;
         }
     }
@@ -128,7 +139,7 @@ static uint32_t bus_free_number(const Bus *bus, bool console)
 {
     uint32_t nr = console ? 0 : 1;
 
-    while (bus_find(bus, nr)) {
+    while (bus_has_number(bus, nr)) {
         nr++;
     }
     return nr;
@@ -137,7 +148,7 @@ static uint32_t bus_free_number(const Bus *bus, bool console)
 static bool port_check(const Bus *bus, const char *name, uint32_t nr, bool given,
                        GError **error)
 {
-    if (given && bus_find(bus, nr)) {
+    if (given && bus_has_number(bus, nr)) {
         return vds_kind_refuse(error, "virtio-serial-bus: A port already exists at id %u",
                                nr);
     }
@@ -154,6 +165,35 @@ static bool port_check(const Bus *bus, const char *name, uint32_t nr, bool given
     return true;
 }
 
+/* (nullable) without chardev, and on error */
+static VdsSerialWire *port_wire(const VdsDeviceArgs *args, GError **error)
+{
+    const VdsProps *chardev = vds_kind_backend(args, "chardev", "chardev");
+
+    return chardev ? vds_serial_wire_new(chardev, error) : NULL;
+}
+
+static VdsSerialPort *port_add(const VdsDeviceArgs *args, uint32_t nr, bool console,
+                               GError **error)
+{
+    const Bus *bus = args->bus_data;
+    g_autoptr(GError) failed = NULL;
+    g_autoptr(VdsSerialWire) wire = port_wire(args, &failed);
+    VdsSerialPort *port;
+
+    if (failed) {
+        g_propagate_error(error, g_steal_pointer(&failed));
+        return NULL;
+    }
+    port = vds_serial_port_new(bus->serial, nr,
+                               vds_property_set_get_text(args->properties, "name"),
+                               console, wire, error);
+    if (port) {
+        wire = NULL;
+    }
+    return port;
+}
+
 static bool port_realize(const VdsDeviceArgs *args, VdsDeviceParts *parts, GError **error)
 {
     Bus *bus = args->bus_data;
@@ -161,7 +201,7 @@ static bool port_realize(const VdsDeviceArgs *args, VdsDeviceParts *parts, GErro
     uint32_t nr = (uint32_t)vds_property_set_get_uint(args->properties, "nr");
     bool console = args->type->form == &console_form;
     bool given = nr != UINT32_MAX;
-    Port *port;
+    VdsSerialPort *port;
 
     if (given && nr == 0 && !console) {
         return vds_kind_refuse(error, "Port number 0 on virtio-serial devices reserved "
@@ -174,8 +214,10 @@ static bool port_realize(const VdsDeviceArgs *args, VdsDeviceParts *parts, GErro
     if (!port_check(bus, name, nr, given, error)) {
         return false;
     }
-    port = g_new(Port, 1);
-    *port = (Port){nr, g_strdup(name)};
+    port = port_add(args, nr, console, error);
+    if (!port) {
+        return false;
+    }
     if (!bus->ports) {
         bus->ports = g_ptr_array_new();
     }
@@ -186,26 +228,30 @@ static bool port_realize(const VdsDeviceArgs *args, VdsDeviceParts *parts, GErro
 
 static void port_unrealize(void *instance, void *bus_data)
 {
-    Port *port = instance;
     Bus *bus = bus_data;
 
-    g_ptr_array_remove(bus->ports, port);
-    g_free(port->name);
-    g_free(port);
+    g_ptr_array_remove(bus->ports, instance);
+    vds_serial_port_free(instance);
 }
 
-/* The number that the port got. */
+/* The number that the port got, and where the other end of its pty is. */
 static bool port_get(void *instance, const char *name, VdsProp *value)
 {
-    const Port *port = instance;
+    const VdsSerialWire *wire = vds_serial_port_get_wire(instance);
+    uint32_t nr = vds_serial_port_get_nr(instance);
 
-    if (strcmp(name, "nr") != 0) {
-        return false;
+    if (strcmp(name, "nr") == 0) {
+        value->kind = VDS_PROP_INT;
+        value->u.integer = nr;
+        value->text = g_strdup_printf("%u", nr);
+        return true;
     }
-    value->kind = VDS_PROP_INT;
-    value->u.integer = port->nr;
-    value->text = g_strdup_printf("%u", port->nr);
-    return true;
+    if (strcmp(name, "pty") == 0 && wire && vds_serial_wire_get_name(wire)) {
+        value->kind = VDS_PROP_STRING;
+        value->text = g_strdup(vds_serial_wire_get_name(wire));
+        return true;
+    }
+    return false;
 }
 
 static const VdsDeviceType port_types[] = {

@@ -71,7 +71,7 @@ ROWS = {
 
 
 def test_each_line():
-    with Daemon("-device", "virtio-rng-pci,id=r0") as daemon:
+    with Daemon("-device", "virtio-rng-pci,id=r0,guest=none") as daemon:
         client = daemon.client()
         for line, expected in ROWS.items():
             equal(client.hmp(line), expected, line)
@@ -97,7 +97,7 @@ def test_numbers_in_three_bases_and_quoted_words():
 
 
 def test_deleted_by_hand():
-    with Daemon("-device", "virtio-rng-pci,id=r0") as daemon:
+    with Daemon("-device", "virtio-rng-pci,id=r0,guest=none") as daemon:
         client = daemon.client()
         equal(client.hmp("device_del r0"), "")
         equal([client.event("DEVICE_DELETED")["data"] for _ in range(2)],

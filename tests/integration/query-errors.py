@@ -87,7 +87,8 @@ class Asked(Daemon):
     def __init__(self):
         with tempfile.TemporaryDirectory(prefix="vds-") as folder:
             file = recordings(pathlib.Path(folder))
-            super().__init__("-device", "virtio-rng-pci,id=r0", "-device", "virtio-rng-pci",
+            super().__init__("-device", "virtio-rng-pci,id=r0,guest=none",
+                             "-device", "virtio-rng-pci",
                              "-device", f"virtio-replay,id=made,file={file}")
 
 

@@ -1,0 +1,64 @@
+/*
+ * devices: what the control queues and the ports of a virtio-serial device know of each
+ * other.  All of it is the I/O thread's.
+ */
+#pragma once
+
+#include "serial-priv.h"
+
+/* One id.  What its driver is to be told is a set of bits, so however slowly control
+ * buffers come, nothing is lost and nothing grows. */
+typedef struct {
+    VdsSerialPort *port; /* (nullable) */
+    uint8_t pending;     /* of VdsSerialTell */
+} VdsSerialSlot;
+
+/* In the order in which they are told. */
+typedef enum {
+    VDS_SERIAL_TELL_REMOVE = 1 << 0,
+    VDS_SERIAL_TELL_ADD = 1 << 1,
+    VDS_SERIAL_TELL_CONSOLE = 1 << 2,
+    VDS_SERIAL_TELL_NAME = 1 << 3,
+    VDS_SERIAL_TELL_OPEN = 1 << 4, /* or closed, as it is by then */
+} VdsSerialTell;
+
+struct VdsSerial {
+    VdsVirtioDevice *device;
+    uint32_t max_ports;
+    bool announced;       /* the driver is ready for ports */
+    VdsSerialSlot *slots; /* n_slots: none, or max_ports once there was a port */
+    uint32_t n_slots;
+};
+
+struct VdsSerialPort {
+    /* Constant. */
+    VdsSerial *serial;
+    uint32_t nr;
+    bool console;
+    char *name;          /* (nullable) */
+    VdsSerialWire *wire; /* (nullable) */
+
+    bool ready;      /* the driver has it */
+    bool guest_open; /* a program of the guest's has it */
+    VdsIo *sending;  /* (nullable) popped; the wire has taken a part */
+};
+
+/* serial-live.c */
+VdsSerialPort *vds_serial_find_port(const VdsSerial *serial,
+                                    uint32_t nr); /* (nullable) */
+bool vds_serial_is_multiport(const VdsSerial *serial);
+
+/* serial-control.c */
+void vds_serial_tell(VdsSerial *serial, uint32_t nr, unsigned what);
+void vds_serial_control_handle(VdsSerial *serial, VdsVirtQueue *queue);
+
+/* serial-port.c: ports' traffic */
+bool vds_serial_port_is_open(const VdsSerialPort *port); /* to the outside */
+void vds_serial_port_update(VdsSerialPort *port);        /* what it waits for */
+void vds_serial_port_handle_out(VdsSerialPort *port /* (nullable) */,
+                                VdsVirtQueue *queue);
+void vds_serial_port_start(VdsSerialPort *port);
+void vds_serial_port_stop(VdsSerialPort *port);
+/* The driver forgot it, and what was being sent (whose queue was reset). */
+void vds_serial_port_reset(VdsSerialPort *port);
+void vds_serial_port_emergency(VdsSerialPort *port, uint8_t byte);

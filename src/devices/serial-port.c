@@ -1,0 +1,303 @@
+/*
+ * devices: a virtio-serial port's traffic: from the driver's buffers to the wire and back
+ * (virtio 1.2, 5.3.6).  Nothing is kept in between: a request waits with its queue until
+ * the wire takes it, and a byte waits with the system until there is a buffer for it.
+ */
+#include <string.h>
+
+#include "serial-live-priv.h"
+
+enum {
+    CHUNK = 4096,
+    MAX_TURN = 1024 * 1024, /* bytes; then it is the other devices' turn */
+    MAX_READS = 16,
+};
+
+/* As QEMU: a console is always there, and what nobody reads is lost; for other ports it
+ * counts whether somebody is. */
+bool vds_serial_port_is_open(const VdsSerialPort *port)
+{
+    return port->wire && (port->console || vds_serial_wire_is_open(port->wire));
+}
+
+static VdsVirtQueue *queue_in(const VdsSerialPort *port)
+{
+    return vds_virtio_device_get_virt_queue(port->serial->device,
+                                            vds_serial_queue_in(port->nr));
+}
+
+static VdsVirtQueue *queue_out(const VdsSerialPort *port)
+{
+    return vds_virtio_device_get_virt_queue(port->serial->device,
+                                            vds_serial_queue_in(port->nr) + 1);
+}
+
+/* ---- to the outside -----------------------------------------------------------------
+ */
+
+/* false: the wire takes no more now, or it is the others' turn. */
+static bool send_some(VdsSerialPort *port, VdsIo *io, size_t *turn)
+{
+    uint8_t bytes[CHUNK];
+    size_t n, taken;
+
+    while (*turn > 0 && (n = vds_stream_read(&io->out, bytes, sizeof(bytes))) > 0) {
+        uint64_t position = vds_stream_done(&io->out);
+
+        taken = vds_serial_wire_write(port->wire, bytes, n);
+        if (taken < n) {
+            vds_stream_seek(&io->out, position - (n - taken));
+            return false;
+        }
+        *turn -= MIN(*turn, n);
+    }
+    return vds_stream_left(&io->out) == 0;
+}
+
+static void discard(VdsSerialPort *port, VdsVirtQueue *queue)
+{
+    VdsIo *io;
+
+    if (port && port->sending) {
+        vds_virt_queue_complete(queue, g_steal_pointer(&port->sending), 0);
+    }
+    while ((io = vds_virt_queue_pop_one(queue)) != NULL) {
+        vds_virt_queue_complete(queue, io, 0);
+    }
+}
+
+/* Somebody takes what is sent: else it is lost, also what a console says. */
+static bool has_taker(const VdsSerialPort *port)
+{
+    return port && port->wire && vds_serial_wire_is_open(port->wire);
+}
+
+void vds_serial_port_handle_out(VdsSerialPort *port, VdsVirtQueue *queue)
+{
+    size_t turn = MAX_TURN;
+
+    while (has_taker(port)) {
+        VdsIo *io = port->sending ? g_steal_pointer(&port->sending)
+                                  : vds_virt_queue_pop_one(queue);
+
+        if (!io) {
+            break;
+        }
+        if (!send_some(port, io, &turn)) {
+            port->sending = io;
+            break;
+        }
+        vds_virt_queue_complete(queue, io, 0);
+    }
+    if (!has_taker(port)) {
+        discard(port, queue);
+    }
+    vds_virt_queue_flush(queue);
+    if (port && port->wire) {
+        vds_serial_wire_want_out(port->wire, port->sending != NULL);
+    }
+}
+
+static void on_writable(void *user)
+{
+    VdsSerialPort *port = user;
+    VdsVirtQueue *queue = queue_out(port);
+
+    if (queue) {
+        vds_serial_port_handle_out(port, queue);
+    }
+}
+
+/* ---- from the outside ---------------------------------------------------------------
+ */
+
+static bool wants_input(const VdsSerialPort *port)
+{
+    return (port->guest_open || !vds_serial_is_multiport(port->serial)) &&
+           vds_virtio_device_is_active(port->serial->device);
+}
+
+/* false: nothing more now. */
+static bool receive_one(VdsSerialPort *port, VdsVirtQueue *queue)
+{
+    uint8_t bytes[CHUNK];
+    VdsIo *io = vds_virt_queue_pop_one(queue);
+    size_t room, n = 0;
+
+    if (!io) {
+        vds_serial_wire_want_in(port->wire, false);
+        return false;
+    }
+    room = (size_t)MIN(vds_stream_left(&io->in), sizeof(bytes));
+    if (room > 0) {
+        n = vds_serial_wire_read(port->wire, bytes, room);
+        if (n == 0) {
+            vds_virt_queue_unpop(queue, io);
+            return false;
+        }
+    }
+    vds_stream_write(&io->in, bytes, n);
+    vds_virt_queue_complete(queue, io, n);
+    return true;
+}
+
+static void on_readable(void *user)
+{
+    VdsSerialPort *port = user;
+    VdsVirtQueue *queue = queue_in(port);
+
+    for (unsigned i = 0; queue && i < MAX_READS; i++) {
+        if (!receive_one(port, queue)) {
+            break;
+        }
+    }
+    if (queue) {
+        vds_virt_queue_flush(queue);
+    }
+}
+
+void vds_serial_port_update(VdsSerialPort *port)
+{
+    VdsVirtQueue *queue = queue_in(port);
+
+    if (port->wire) {
+        vds_serial_wire_want_in(port->wire, queue && wants_input(port) &&
+                                                vds_virt_queue_has_more(queue));
+    }
+}
+
+/* ---- somebody comes or goes ----------------------------------------------------------
+ */
+
+static void on_changed(void *user)
+{
+    VdsSerialPort *port = user;
+
+    if (port->ready && !port->console) {
+        vds_serial_tell(port->serial, port->nr, VDS_SERIAL_TELL_OPEN);
+    }
+    vds_serial_port_update(port);
+    if (port->sending) {
+        on_writable(port);
+    }
+}
+
+static const VdsSerialWireOps wire_ops = {on_changed, on_readable, on_writable};
+
+void vds_serial_port_start(VdsSerialPort *port)
+{
+    VdsSerial *serial = port->serial;
+
+    if (port->wire) {
+        vds_serial_wire_start(port->wire, vds_virtio_device_get_io_thread(serial->device),
+                              &wire_ops, port);
+    }
+    if (port->sending) {
+        on_writable(port);
+    }
+    vds_serial_port_update(port);
+}
+
+void vds_serial_port_stop(VdsSerialPort *port)
+{
+    if (port->wire) {
+        vds_serial_wire_stop(port->wire);
+    }
+}
+
+void vds_serial_port_reset(VdsSerialPort *port)
+{
+    port->ready = port->guest_open = false;
+    if (port->sending) {
+        vds_virt_queue_drop(queue_out(port), g_steal_pointer(&port->sending));
+    }
+}
+
+void vds_serial_port_emergency(VdsSerialPort *port, uint8_t byte)
+{
+    if (port->wire) {
+        vds_serial_wire_write(port->wire, &byte, 1); /* or it is lost: 5.3.6.1 */
+    }
+}
+
+/* ---- ports come and go ---------------------------------------------------------------
+ */
+
+/* On the I/O thread, where the driver may be at work. */
+static void attach(void *user)
+{
+    VdsSerialPort *port = user;
+    VdsSerial *serial = port->serial;
+
+    if (!serial->slots) { /* most devices never have a port */
+        serial->slots = g_new0(VdsSerialSlot, serial->max_ports);
+        serial->n_slots = serial->max_ports;
+    }
+    serial->slots[port->nr].port = port;
+    if (vds_virtio_device_is_active(serial->device)) {
+        vds_serial_port_start(port);
+    }
+    vds_serial_tell(serial, port->nr, VDS_SERIAL_TELL_ADD);
+}
+
+static void detach(void *user)
+{
+    VdsSerialPort *port = user;
+    VdsSerial *serial = port->serial;
+    VdsSerialSlot *slot = &serial->slots[port->nr];
+    bool unknown = (slot->pending & VDS_SERIAL_TELL_ADD) != 0;
+
+    vds_serial_port_stop(port);
+    if (port->sending) {
+        discard(port, queue_out(port));
+        vds_virt_queue_flush(queue_out(port));
+    }
+    slot->port = NULL;
+    slot->pending &= VDS_SERIAL_TELL_REMOVE;
+    if (!unknown) {
+        vds_serial_tell(serial, port->nr, VDS_SERIAL_TELL_REMOVE);
+    }
+}
+
+VdsSerialPort *vds_serial_port_new(VdsSerial *serial, uint32_t nr, const char *name,
+                                   bool console, VdsSerialWire *wire, GError **error)
+{
+    VdsIoThread *thread = vds_virtio_device_get_io_thread(serial->device);
+    VdsSerialPort *port;
+
+    if (!vds_io_thread_start(thread, error)) {
+        return NULL;
+    }
+    port = g_new0(VdsSerialPort, 1);
+    port->serial = serial;
+    port->nr = nr;
+    port->name = g_strdup(name);
+    port->console = console;
+    port->wire = wire;
+    vds_io_thread_call(thread, attach, port);
+    return port;
+}
+
+void vds_serial_port_free(VdsSerialPort *port)
+{
+    vds_io_thread_call(vds_virtio_device_get_io_thread(port->serial->device), detach,
+                       port);
+    vds_serial_wire_free(port->wire);
+    g_free(port->name);
+    g_free(port);
+}
+
+uint32_t vds_serial_port_get_nr(const VdsSerialPort *port)
+{
+    return port->nr;
+}
+
+const char *vds_serial_port_get_name(const VdsSerialPort *port)
+{
+    return port->name;
+}
+
+const VdsSerialWire *vds_serial_port_get_wire(const VdsSerialPort *port)
+{
+    return port->wire;
+}

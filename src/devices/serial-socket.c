@@ -1,0 +1,317 @@
+/*
+ * devices: the sockets a port can be wired to: unix and TCP, server and client.  A server
+ * has one client at a time; others wait in its backlog, as with QEMU.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include "serial-socket-priv.h"
+
+typedef struct addrinfo AddrInfo;
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(AddrInfo, freeaddrinfo)
+
+/* The in and the out half; takes the descriptor. */
+static void take(VdsSerialWire *wire, int fd)
+{
+    const int on = 1;
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* refused by unix */
+    wire->hung_up = false;
+    wire->in_fd = fd;
+    wire->out_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    if (wire->out_fd < 0) {
+        vds_fd_close(&wire->in_fd);
+    }
+}
+
+/* ---- server ------------------------------------------------------------------------ */
+
+static void on_client(uint32_t events, void *user)
+{
+    VdsSerialWire *wire = user;
+    int fd = accept4(wire->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+
+    if (fd < 0) {
+        return; /* gone again, or no descriptor is left: asked again */
+    }
+    take(wire, fd);
+    if (vds_serial_wire_is_open(wire)) {
+        vds_io_watch_set_events(wire->listen_watch, 0);
+        vds_wire_watch(wire);
+        wire->ops->changed(wire->user);
+    }
+}
+
+static bool bind_listen(int fd, const struct sockaddr *address, socklen_t len)
+{
+    return bind(fd, address, len) == 0 && listen(fd, 1) == 0;
+}
+
+/* A path that a dead server left behind is free. */
+static bool is_stale(const struct sockaddr_un *address)
+{
+    VDS_AUTO_FD fd = -1;
+    struct stat info;
+
+    if (lstat(address->sun_path, &info) != 0 || !S_ISSOCK(info.st_mode)) {
+        return false;
+    }
+    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    return fd >= 0 &&
+           connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 &&
+           errno == ECONNREFUSED;
+}
+
+static bool listen_unix(VdsSerialWire *wire, const struct sockaddr_un *address,
+                        GError **error)
+{
+    const struct sockaddr *plain = (const struct sockaddr *)address;
+
+    if (is_stale(address)) {
+        unlink(address->sun_path);
+    }
+    wire->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    if (wire->listen_fd < 0 || !bind_listen(wire->listen_fd, plain, sizeof(*address))) {
+        return vds_wire_fail(error, "Failed to bind socket to", address->sun_path);
+    }
+    wire->listen_path = g_strdup(address->sun_path);
+    return true;
+}
+
+static bool listen_tcp(VdsSerialWire *wire, const AddrInfo *found, const char *name,
+                       GError **error)
+{
+    const int on = 1;
+
+    for (const AddrInfo *address = found; address; address = address->ai_next) {
+        VDS_AUTO_FD fd =
+            socket(address->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+        if (fd < 0) {
+            continue;
+        }
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+        if (bind_listen(fd, address->ai_addr, address->ai_addrlen)) {
+            wire->listen_fd = vds_fd_steal(&fd);
+            return true;
+        }
+    }
+    return vds_wire_fail(error, "Failed to bind socket to", name);
+}
+
+/* ---- client ------------------------------------------------------------------------ */
+
+static void retry_later(VdsSerialWire *wire)
+{
+    if (wire->reconnect_ns != 0 && wire->timer) {
+        vds_io_timer_set(wire->timer, wire->reconnect_ns, 0);
+    }
+}
+
+/* false: refused at once, with errno. */
+static bool connect_far(VdsSerialWire *wire)
+{
+    VDS_AUTO_FD fd =
+        socket(wire->far.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+
+    if (fd < 0) {
+        return false;
+    }
+    if (connect(fd, (const struct sockaddr *)&wire->far, wire->far_len) != 0) {
+        if (errno != EINPROGRESS) {
+            return false;
+        }
+        wire->connecting = true;
+    }
+    take(wire, vds_fd_steal(&fd));
+    return wire->out_fd >= 0;
+}
+
+void vds_wire_reconnect(VdsSerialWire *wire)
+{
+    if (wire->far_len == 0 || wire->reconnect_ns == 0 || wire->out_fd >= 0) {
+        return;
+    }
+    if (!connect_far(wire)) {
+        retry_later(wire);
+        return;
+    }
+    vds_wire_watch(wire);
+    if (!wire->connecting) {
+        wire->ops->changed(wire->user);
+    }
+}
+
+void vds_wire_connected(VdsSerialWire *wire)
+{
+    int number = 0;
+    socklen_t len = sizeof(number);
+
+    getsockopt(wire->out_fd, SOL_SOCKET, SO_ERROR, &number, &len);
+    if (number != 0) {
+        vds_wire_disconnect(wire);
+        return;
+    }
+    wire->connecting = false;
+    vds_wire_watch(wire);
+    wire->ops->changed(wire->user);
+}
+
+/* ---- both -------------------------------------------------------------------------- */
+
+void vds_wire_disconnect(VdsSerialWire *wire)
+{
+    bool was_open = vds_serial_wire_is_open(wire);
+
+    vds_io_watch_free(g_steal_pointer(&wire->in_watch));
+    vds_io_watch_free(g_steal_pointer(&wire->out_watch));
+    vds_fd_close(&wire->in_fd);
+    vds_fd_close(&wire->out_fd);
+    wire->connecting = wire->hung_up = false;
+    if (wire->listen_watch) {
+        vds_io_watch_set_events(wire->listen_watch, EPOLLIN);
+    }
+    retry_later(wire);
+    if (was_open && wire->thread) {
+        wire->ops->changed(wire->user);
+    }
+}
+
+void vds_wire_socket_start(VdsSerialWire *wire)
+{
+    uint32_t events = EPOLLIN;
+
+    if (wire->listen_fd >= 0) {
+        wire->listen_watch =
+            vds_io_watch_new(wire->thread, wire->listen_fd, wire->out_fd < 0 ? events : 0,
+                             on_client, wire, NULL);
+    } else if (wire->is_socket && wire->out_fd < 0) {
+        retry_later(wire);
+    }
+}
+
+void vds_wire_socket_clear(VdsSerialWire *wire)
+{
+    if (wire->listen_path) {
+        unlink(wire->listen_path);
+        g_free(wire->listen_path);
+    }
+    vds_fd_close(&wire->listen_fd);
+}
+
+/* ---- from the options -------------------------------------------------------------- */
+
+static bool get_bool(const VdsProps *props, const char *name, bool *value, GError **error)
+{
+    const VdsProp *prop = vds_props_find(props, name);
+
+    *value = false;
+    return !prop || vds_prop_get_bool(prop, value, error);
+}
+
+/* Connecting for the first time; with reconnect= it may fail. */
+static bool connect_first(VdsSerialWire *wire, const void *address, size_t len,
+                          const char *name, GError **error)
+{
+    memcpy(&wire->far, address, len);
+    wire->far_len = (socklen_t)len;
+    return connect_far(wire) || wire->reconnect_ns != 0 ||
+           vds_wire_fail(error, "Failed to connect to", name);
+}
+
+static bool open_unix(VdsSerialWire *wire, const VdsProps *props, bool server,
+                      GError **error)
+{
+    const char *path = vds_props_get_string(props, "path");
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+
+    if (strlen(path) >= sizeof(address.sun_path)) {
+        errno = ENAMETOOLONG;
+        return vds_wire_fail(error, "UNIX socket path", path);
+    }
+    strcpy(address.sun_path, path);
+    return server ? listen_unix(wire, &address, error)
+                  : connect_first(wire, &address, sizeof(address), path, error);
+}
+
+static bool open_tcp(VdsSerialWire *wire, const VdsProps *props, bool server,
+                     GError **error)
+{
+    const VdsProp *host = vds_props_find(props, "host"),
+                  *port = vds_props_find(props, "port");
+    const AddrInfo hints = {.ai_flags = server ? AI_PASSIVE : 0,
+                            .ai_socktype = SOCK_STREAM};
+    g_autofree char *name = g_strdup_printf("%s:%s", host->text, port ? port->text : "");
+    g_autoptr(AddrInfo) found = NULL;
+    int code = getaddrinfo(host->text[0] ? host->text : NULL, port ? port->text : NULL,
+                           &hints, &found);
+
+    if (code != 0) {
+        g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
+                    "address resolution failed for '%.*s': %s", vds_name_len(name), name,
+                    gai_strerror(code));
+        return false;
+    }
+    return server ? listen_tcp(wire, found, name, error)
+                  : connect_first(wire, found->ai_addr, found->ai_addrlen, name, error);
+}
+
+/* A descriptor that we were started with; it stays open, for the next port. */
+static bool open_fd(VdsSerialWire *wire, const VdsProps *props, bool server,
+                    GError **error)
+{
+    const VdsProp *prop = vds_props_find(props, "fd");
+    VDS_AUTO_FD fd = -1;
+    int listens = 0;
+    socklen_t len = sizeof(listens);
+    uint64_t number;
+
+    if (!vds_prop_get_uint(prop, 0, INT_MAX, &number, error)) {
+        return false;
+    }
+    fd = fcntl((int)number, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) != 0 ||
+        fcntl(fd, F_SETFL, O_NONBLOCK) != 0) {
+        return vds_wire_fail(error, "no socket at descriptor", prop->text);
+    }
+    if (listens) {
+        wire->listen_fd = vds_fd_steal(&fd);
+    } else {
+        take(wire, vds_fd_steal(&fd));
+    }
+    return true;
+}
+
+static const struct {
+    const char *key;
+    bool (*open)(VdsSerialWire *wire, const VdsProps *props, bool server, GError **error);
+} addresses[] = {{"path", open_unix}, {"host", open_tcp}, {"fd", open_fd}};
+
+bool vds_wire_open_socket(VdsSerialWire *wire, const VdsProps *props, GError **error)
+{
+    const VdsProp *reconnect = vds_props_find(props, "reconnect");
+    uint64_t seconds = 0;
+    bool server;
+
+    wire->is_socket = true;
+    if (!get_bool(props, "server", &server, error) ||
+        (reconnect && !vds_prop_get_uint(reconnect, 0, UINT32_MAX, &seconds, error))) {
+        return false;
+    }
+    wire->reconnect_ns = server ? 0 : seconds * UINT64_C(1000000000);
+    for (size_t i = 0; i < G_N_ELEMENTS(addresses); i++) {
+        if (vds_props_find(props, addresses[i].key)) {
+            return addresses[i].open(wire, props, server, error);
+        }
+    }
+    g_set_error_literal(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
+                        "a socket needs one of 'path', 'host' and 'fd'");
+    return false;
+}
