@@ -9,10 +9,12 @@
 #define VDS_CMDS_ERROR (vds_cmds_error_quark())
 GQuark vds_cmds_error_quark(void);
 typedef enum {
-    VDS_CMDS_ERROR_PATH,   /* Path P is not a realized VirtIODevice, and its variants */
-    VDS_CMDS_ERROR_QUEUE,  /* Invalid virtqueue number N, Invalid vhost virtqueue number N
-                            */
-    VDS_CMDS_ERROR_VHOST,  /* Error: vhost device has not started yet */
+    VDS_CMDS_ERROR_PATH,  /* Path P is not a realized VirtIODevice, and its variants */
+    VDS_CMDS_ERROR_QUEUE, /* Invalid virtqueue number N, Invalid vhost virtqueue number N
+                           */
+    VDS_CMDS_ERROR_VHOST, /* Error: vhost device has not started yet */
+    VDS_CMDS_ERROR_VALUE, /* an argument out of range */
+    VDS_CMDS_ERROR_NOT_ACTIVE, /* there is no such device (class DeviceNotActive) */
     VDS_CMDS_ERROR_RECORD, /* a recorded-queue file that is refused; file and member named
                             */
 } VdsCmdsError;

@@ -16,3 +16,6 @@ struct VdsCmds {
     const VdsEventSink *sink; /* borrowed */
     VdsArena *hmp_arena;      /* reset after each line */
 };
+
+/* The event; pages of 4 KiB are with the host. */
+void vds_cmds_balloon_changed(VdsCmds *cmds, uint32_t pages);

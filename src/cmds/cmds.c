@@ -26,6 +26,11 @@ static void on_device_deleted(void *user, const char *id, const char *path)
     qapi_event_device_deleted(((VdsCmds *)user)->sink, id, path);
 }
 
+static void on_balloon_changed(void *user, uint32_t pages)
+{
+    vds_cmds_balloon_changed(user, pages);
+}
+
 VdsCmds *vds_cmds_new(VdsMachine *machine, const VdsCmdsHost *host,
                       const VdsEventSink *sink)
 {
@@ -35,6 +40,7 @@ VdsCmds *vds_cmds_new(VdsMachine *machine, const VdsCmdsHost *host,
         .stopped = on_stopped,
         .reset = on_reset,
         .device_deleted = on_device_deleted,
+        .balloon_changed = on_balloon_changed,
         .user = cmds,
     };
 

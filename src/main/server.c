@@ -33,6 +33,7 @@ typedef struct {
     GPtrArray *classes; /* the rows, NULL-terminated: borrowed by the machine */
     VdsMachine *machine;
     VdsGuest *guest;
+    GSource *news; /* of its mailbox */
     VdsCmdsHost host;
     VdsEventSink sink;
     VdsCmds *cmds;
@@ -94,6 +95,10 @@ static VdsQmpError classify(const GError *error)
         {VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_CLASS},
         {VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_NO_OBJECT},
     };
+
+    if (g_error_matches(error, VDS_CMDS_ERROR, VDS_CMDS_ERROR_NOT_ACTIVE)) {
+        return VDS_QMP_ERROR_DEVICE_NOT_ACTIVE;
+    }
 
     for (size_t i = 0; i < G_N_ELEMENTS(not_found); i++) {
         if (g_error_matches(error, not_found[i].domain, not_found[i].code)) {
@@ -168,6 +173,26 @@ static bool start_memory(VdsMainServer *server)
     return report_at(origin, error);
 }
 
+static gboolean on_news(int fd, GIOCondition condition, void *user)
+{
+    vds_mailbox_run(user);
+    return G_SOURCE_CONTINUE;
+}
+
+static bool start_news(VdsMainServer *server)
+{
+    GError *error = NULL;
+    VdsMailbox *mailbox = vds_machine_open_mailbox(server->machine, &error);
+
+    if (!mailbox) {
+        return report_at("the machine does not start", error);
+    }
+    server->news = g_unix_fd_source_new(vds_mailbox_get_fd(mailbox), G_IO_IN);
+    g_source_set_callback(server->news, G_SOURCE_FUNC(on_news), mailbox, NULL);
+    g_source_attach(server->news, server->context);
+    return true;
+}
+
 /* The devices proper, and the one kind that needs the schema's types. */
 static GPtrArray *all_classes(void)
 {
@@ -189,7 +214,7 @@ static bool start_machine(VdsMainServer *server)
     server->classes = all_classes();
     server->machine = vds_machine_new(
         options->machine, (const VdsDeviceClass *const *)server->classes->pdata);
-    if (!start_backends(server) || !start_memory(server)) {
+    if (!start_news(server) || !start_backends(server) || !start_memory(server)) {
         return false;
     }
     server->guest = vds_main_guest_start(server->machine);
@@ -326,18 +351,24 @@ static void server_run(VdsMainServer *server)
     vds_monitor_flush(server->monitor, FLUSH_MS);
 }
 
+static void source_clear(GSource **source)
+{
+    if (*source) {
+        g_source_destroy(*source);
+        g_source_unref(g_steal_pointer(source));
+    }
+}
+
 /* Copes with a server that was only half made. */
 static void server_clear(VdsMainServer *server)
 {
     g_clear_pointer(&server->monitor, vds_monitor_free);
     vds_cmds_free(server->cmds);
     vds_main_guest_stop(server->machine, server->guest);
+    source_clear(&server->news);
     vds_machine_free(server->machine);
     g_clear_pointer(&server->classes, g_ptr_array_unref);
-    if (server->signals) {
-        g_source_destroy(server->signals);
-        g_source_unref(server->signals);
-    }
+    source_clear(&server->signals);
     if (server->context) {
         g_main_context_unref(server->context);
     }

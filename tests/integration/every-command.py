@@ -5,7 +5,8 @@ answered; and every member that the schema gives a reply is seen in some reply."
 from vds import Daemon, QmpError, ROOT, equal, run
 
 RINGS = ROOT / "tests" / "golden" / "rings"
-DEVICES = ["-name", "guest1", "-uuid", "12345678-9abc-def0-1234-56789abcdef0",
+DEVICES = ["-device", "virtio-balloon-pci,id=balloon0",
+           "-name", "guest1", "-uuid", "12345678-9abc-def0-1234-56789abcdef0",
            "-device", f"virtio-replay,id=split,file={RINGS / 'split.vds'}",
            "-device", f"virtio-replay,id=vhost,prefix=/v,file={RINGS / 'vhost-net.vds'}",
            "-device", f"virtio-replay,id=odd,prefix=/o,file={RINGS / 'odd.vds'}"]
@@ -13,6 +14,7 @@ NET = "/machine/peripheral/net0/virtio-backend"
 
 # What to ask so that a command succeeds; the others need nothing.
 GOOD = {
+    "balloon": [{"value": 32 << 20}],
     "device_add": [{"driver": "virtio-replay", "id": "again", "prefix": "/again",
                     "file": str(RINGS / "packed.vds")}],
     "device_del": [{"id": "again"}],
