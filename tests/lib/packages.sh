@@ -55,7 +55,6 @@ build_needs=(
 demo_needs=("${build_needs[@]}" cmd:socat=socat)
 test_needs=("${build_needs[@]}"
     pc:cmocka=libcmocka-dev
-    pc:liburing=liburing-dev
     cmd:clang=clang
     "file:/usr/lib/llvm-*/lib/clang/*/lib/linux/libclang_rt.asan-*.a=libclang-rt-14-dev"
     cmd:clang-format=clang-format

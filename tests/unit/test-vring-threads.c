@@ -60,7 +60,7 @@ static void test_two_threads_that_nearly_sleep(void **state)
         PairConfig pair = sides_configs[i];
 
         pair.num = 1 + i % 2;
-        run_pair(&pair, 20000, true, true);
+        run_pair(&pair, 40000, true, true);
     }
 }
 
