@@ -35,22 +35,27 @@ static void put(uint8_t *config, unsigned offset, uint64_t value, unsigned n)
     }
 }
 
-/* A disk without a partition table: 16 heads of 63 sectors, as many cylinders as fit. */
+/* A disk without a partition table: 16 heads of 63 sectors, as many cylinders as fit.
+ * Tracks are cut to whole blocks where they do not come out even. */
 static void put_geometry(uint8_t *config, const VdsBlkShape *shape,
                          const VdsPropertySet *set)
 {
-    uint64_t cylinders =
-        shape->size_bytes / VDS_BLK_SECTOR / (GUESS_HEADS * GUESS_SECTORS);
+    uint64_t cylinders = vds_property_set_get_uint(set, "cyls");
+    uint64_t heads = vds_property_set_get_uint(set, "heads");
+    uint64_t sectors = vds_property_set_get_uint(set, "secs");
 
-    if (vds_property_set_get_uint(set, "cyls") != 0) {
-        put(config, CYLINDERS, vds_property_set_get_uint(set, "cyls"), 2);
-        put(config, HEADS, vds_property_set_get_uint(set, "heads"), 1);
-        put(config, SECTORS, vds_property_set_get_uint(set, "secs"), 1);
-        return;
+    if (cylinders == 0 || heads == 0 || sectors == 0) {
+        heads = GUESS_HEADS;
+        sectors = GUESS_SECTORS;
+        cylinders = shape->size_bytes / VDS_BLK_SECTOR / (heads * sectors);
+        cylinders = CLAMP(cylinders, 2, 16383);
     }
-    put(config, CYLINDERS, CLAMP(cylinders, 2, 16383), 2);
-    put(config, HEADS, GUESS_HEADS, 1);
-    put(config, SECTORS, GUESS_SECTORS, 1);
+    if (shape->size_bytes / heads / sectors % shape->block_bytes != 0) {
+        sectors &= ~(uint64_t)(shape->block_bytes / VDS_BLK_SECTOR - 1);
+    }
+    put(config, CYLINDERS, cylinders, 2);
+    put(config, HEADS, heads, 1);
+    put(config, SECTORS, sectors, 1);
 }
 
 static void put_discard(uint8_t *config, const VdsBlkShape *shape,

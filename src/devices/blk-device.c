@@ -559,7 +559,8 @@ static void requests_drop(VdsBlk *blk, const VdsVirtQueue *queue)
         if (!request->used || !request->io || (queue && request->io->queue != queue)) {
             continue;
         }
-        vds_virt_queue_drop(request->io->queue, g_steal_pointer(&request->io));
+        vds_virt_queue_drop(request->io->queue, request->io);
+        request->io = NULL;
         if (request->in_engine) {
             blk->n_lost++;
         } else {
