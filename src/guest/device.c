@@ -228,6 +228,9 @@ static bool negotiate(VdsGuestDevice *device, GError **error)
     uint64_t known = (driver->features | transport_features) & ~driver->refused;
     uint8_t status = vds_virtio_driver_get_status(device->virtio);
 
+    if (!vds_features_has(&offered, VDS_F_VERSION_1)) {
+        known &= UINT32_MAX; /* a legacy interface has one word (4.1.4.8) */
+    }
     device->features = (VdsFeatures){{offered.word[0] & known}};
     if (!vds_virtio_driver_set_features(device->virtio, &device->features, error)) {
         return false;

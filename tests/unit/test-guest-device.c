@@ -100,8 +100,10 @@ static void test_legacy(void **state)
 
     guest_fixture_init(&fixture, RAM);
     resume(&fixture);
-    toy = guest_fixture_plug(&fixture, TOY_BLK, OFFER_BIT(VDS_F_RING_EVENT_IDX), 200);
+    toy = guest_fixture_plug(&fixture, TOY_BLK,
+                             OFFER_MODERN & ~OFFER_BIT(VDS_F_VERSION_1), 200);
     assert_true(EVENTUALLY(toy_state(toy).status == DRIVEN_LEGACY));
+    assert_int_equal(toy_state(toy).guest_features.word[0] >> 32, 0);
     queue = toy_queue(toy, 0);
     assert_int_equal(queue.avail - queue.desc, 4096);
     assert_int_equal(queue.used - queue.desc, 8192);
