@@ -9,8 +9,13 @@
  * and client, client alone (idle).  Lost is the median of pairs.
  *
  * The ring's share: the device's ring calls for the same requests, timed in one thread
- * without a device, of the I/O thread's processor time for a request.  It is a lower
- * bound: no cache line travels there.
+ * without a device, of the I/O thread's processor time for a request.  An estimate, and a
+ * generous one: it counts the look-ups in guest memory that the ring asks for, which a
+ * profile by symbols does not.
+ *
+ * Threads are where the scheduler has them.  One request in flight is two wakeups, which
+ * cost a few microseconds on one processor and ten times that across two: there, compare
+ * the processor time and not the rate.
  *
  * usage: live [SLICE-MS]: prints `NAME<tab>VALUE<tab>UNIT<tab>AIM` (or "-") a line
  */
