@@ -193,6 +193,7 @@ static void test_stop_and_cont(void **state)
     {
         VDS_AUTO_FD keep = open(fixture.source, O_RDWR | O_NONBLOCK);
 
+        assert_true(keep >= 0);
         pipe_write(&fixture, "frozen");
         assert_silent(&fixture.door, 0);
         assert_true(vds_machine_cont(fixture.door.machine, NULL));

@@ -111,7 +111,6 @@ static void test_lies_are_counted(void **state)
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
         Toy *toy = toy_new(fixture.thread, rows[i].device_id, OFFER_MODERN);
         VdsGuestDeviceConfig config = {VDS_WORKLOAD_LIGHT, 2000, false};
-        g_autofree char *text = NULL;
 
         atomic_store(&toy->lie, true);
         vds_guest_plug(fixture.guest, toy->device, &config);
