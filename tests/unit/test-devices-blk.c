@@ -357,7 +357,7 @@ static void test_a_disk_ends_with_a_whole_sector(void **state)
     door_start(&blk.door, DOOR_SPLIT);
     assert_int_equal(read_sector(&blk, 1, bytes), S_OK);
     assert_true(is_all(bytes, 700 - SECTOR, 1));
-    assert_true(is_all(bytes + 700 - SECTOR, 2 * SECTOR - 700, 0));
+    assert_true(is_all(bytes + (700 - SECTOR), 2 * SECTOR - 700, 0));
     assert_int_equal(read_sector(&blk, 2, bytes), S_IOERR);
     blk_close(&blk);
     unlink(path);
