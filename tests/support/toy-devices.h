@@ -171,7 +171,7 @@ static VdsProps *toy_props(const char *text)
     return props;
 }
 
-static bool toy_add(VdsMachine *machine, const char *text, GError **error)
+static inline bool toy_add(VdsMachine *machine, const char *text, GError **error)
 {
     g_autoptr(VdsProps) props = toy_props(text);
 
