@@ -87,7 +87,7 @@ static void assert_heard(Door *door, const char *expected)
 static void offer_control(Door *door, unsigned n)
 {
     for (unsigned i = 0; i < n; i++) {
-        door_post(door, CONTROL_IN, 64, i % 2 ? 5 : 0);
+        door_post(door, CONTROL_IN, 32, i == 1 ? 5 : 0);
     }
 }
 
@@ -325,6 +325,9 @@ static void test_small_buffers(void **state)
         reason = vds_virtio_device_get_broken_reason(door->device);
         assert_true(g_strcmp0(reason, rows[i].reason) == 0);
         if (!reason) {
+            uint32_t written;
+
+            assert_int_not_equal(door_used(door, CONTROL_OUT, &written), 0);
             assert_heard(door, "ADD 1=1");
             say(door, 1, PORT_READY, 1);
             door_post(door, CONTROL_IN, 12, 0);
@@ -573,6 +576,8 @@ static void test_deaf_client(void **state)
     {
         VDS_AUTO_FD fd = dial(&fixture);
 
+        assert_heard(door, "ADD 2=1");
+        assert_heard(door, "OPEN 1=1");
         n = fill_socket(door, &gpa);
         door_add(door, OUT1, gpa, 16, 0, 0, &gpa);
         door_kick(door, OUT1);
@@ -649,6 +654,7 @@ static void test_ends_while_sending(void **state)
         {
             VDS_AUTO_FD fd = dial(&fixture);
 
+            assert_heard(door, "OPEN 1=1");
             fill_socket(door, &gpa);
             assert_int_equal(door_state(door, OUT1).inuse, 1);
             ends[i](door);
