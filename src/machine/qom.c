@@ -144,6 +144,9 @@ static bool backend_get(const VdsNode *node, const char *name, VdsProp *value)
         return true;
     }
     if (entry == own_entry(owner)) {
+        if (owner->class->get && owner->class->get(owner->instance, name, value)) {
+            return true;
+        }
         property = vds_device_type_find_property(owner->type, name, &backend);
     }
     if (!property || !backend) {

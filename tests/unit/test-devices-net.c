@@ -585,8 +585,8 @@ static bool is_connected(Net *net)
 {
     VdsProp value = {0};
 
-    assert_true(vds_machine_qom_get(net->door.machine, "/machine/peripheral/n",
-                                    "connected", &value, NULL));
+    assert_true(vds_machine_qom_get(net->door.machine, net->door.path, "connected",
+                                    &value, NULL));
     assert_int_equal(value.kind, VDS_PROP_BOOL);
     vds_prop_clear(&value);
     return value.u.boolean;
