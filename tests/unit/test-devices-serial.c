@@ -474,7 +474,7 @@ static void test_input_fills_buffers(void **state)
         assert_int_equal(write(fd, "abcdefghijklmnop", 16), 16);
         for (size_t i = 0, at = 0; i < G_N_ELEMENTS(sizes); i++) {
             g_autofree char *part =
-                g_strndup("abcdefghijklmnop" + at, MIN(sizes[i], 16 - at));
+                g_strndup(&"abcdefghijklmnop"[at], MIN(sizes[i], 16 - at));
 
             door_post(door, IN1, sizes[i], 2);
             assert_got(door, IN1, part);
@@ -654,6 +654,7 @@ static void test_ends_while_sending(void **state)
         {
             VDS_AUTO_FD fd = dial(&fixture);
 
+            assert_true(fd >= 0);
             assert_heard(door, "OPEN 1=1");
             fill_socket(door, &gpa);
             assert_int_equal(door_state(door, OUT1).inuse, 1);
@@ -677,6 +678,7 @@ static void test_client_leaves_while_sending(void **state)
     {
         VDS_AUTO_FD fd = dial(&fixture);
 
+        assert_true(fd >= 0);
         assert_heard(door, "OPEN 1=1");
         fill_socket(door, &gpa);
     }
