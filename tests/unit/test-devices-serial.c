@@ -461,6 +461,7 @@ static void test_clients_come_and_go(void **state)
 static void test_input_fills_buffers(void **state)
 {
     static const uint32_t sizes[] = {1, 2, 5, 3, 64};
+    static const char text[] = "abcdefghijklmnop";
     Fixture fixture;
     Door *door = &fixture.door;
 
@@ -471,10 +472,9 @@ static void test_input_fills_buffers(void **state)
         VDS_AUTO_FD fd = dial(&fixture);
 
         assert_heard(door, "OPEN 1=1");
-        assert_int_equal(write(fd, "abcdefghijklmnop", 16), 16);
+        assert_int_equal(write(fd, text, 16), 16);
         for (size_t i = 0, at = 0; i < G_N_ELEMENTS(sizes); i++) {
-            g_autofree char *part =
-                g_strndup(&"abcdefghijklmnop"[at], MIN(sizes[i], 16 - at));
+            g_autofree char *part = g_strndup(text + at, MIN(sizes[i], 16 - at));
 
             door_post(door, IN1, sizes[i], 2);
             assert_got(door, IN1, part);
