@@ -26,4 +26,6 @@ if len(replies) != 3:
 greeting, negotiated, reply = replies
 if "QMP" not in greeting or "return" not in negotiated:
     sys.exit(f"not a QMP server: {greeting} {negotiated}")
-print("<-- " + layout(reply.get("return", reply.get("error")), 0))
+if "return" not in reply:
+    sys.exit(f"refused: {reply['error']['desc']}")
+print("<-- " + layout(reply["return"], 0))
