@@ -23,11 +23,13 @@ static bool split_has_available(VdsVring *ring, bool *available, GError **fault)
                                              fault)) {
             return false;
         }
-        if ((uint16_t)(idx - ring->last_avail) > ring->num) {
+        /* The driver knows of what was published alone: what is in use, pushed or not,
+         * is not its to give again (CVE-2016-5403).  So inuse never exceeds num. */
+        if ((uint16_t)(idx - ring->last_avail) > ring->num - ring->inuse) {
             return vds_vring_fault(fault, VDS_RULE_S4,
                                    "avail.idx went from %u to %u, a ring of %" PRIu32
-                                   " descriptors",
-                                   ring->last_avail, idx, ring->num);
+                                   " descriptors, %" PRIu32 " in use",
+                                   ring->last_avail, idx, ring->num, ring->inuse);
         }
         ring->shadow_avail = idx;
     }

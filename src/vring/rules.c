@@ -27,7 +27,7 @@ static const VdsRuleInfo rules[VDS_RULE_COUNT] = {
     [VDS_RULE_S2] = {"S2", "next is outside the ring or the table", DEVICE, NULL},
     [VDS_RULE_S3] = {"S3", "a chain has more descriptors than the ring or the table",
                      DEVICE, NULL},
-    [VDS_RULE_S4] = {"S4", "avail.idx jumps by more than the ring's size, or back",
+    [VDS_RULE_S4] = {"S4", "avail.idx jumps by more than the ring has free, or back",
                      DEVICE, NULL},
     [VDS_RULE_S5] = {"S5", "used.idx is ahead of what was made available", DRIVER, NULL},
     [VDS_RULE_S6] = {"S6", "a head is made available again before it was used", DEVICE,

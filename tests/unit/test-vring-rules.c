@@ -451,6 +451,73 @@ static void test_chains(void **state)
     run_chains(packed_chains, G_N_ELEMENTS(packed_chains), true);
 }
 
+/* ---- a driver that does not wait for what is used ---- */
+
+/* All `num` buffers of one span each, made available in lap `lap` whatever is in use. */
+static void make_all_available(RingMemory *memory, bool packed, uint16_t num,
+                               unsigned lap)
+{
+    for (uint16_t i = 0; i < num; i++) {
+        const VdsDesc desc = {BUF, 4, !packed ? 0 : lap % 2 ? U : A, i};
+
+        if (packed) {
+            ring_put_packed(memory, RING_DESC + 16u * i, &desc);
+        } else {
+            ring_put_split(memory, RING_DESC + 16u * i, &desc);
+            ring_put(memory, RING_AVAIL + 4 + 2u * i, i, 2);
+        }
+    }
+    if (!packed) {
+        ring_put(memory, RING_AVAIL + 2, num * (lap + 1), 2);
+    }
+}
+
+static void take_all(VdsVring *device, uint16_t num)
+{
+    for (uint16_t i = 0; i < num; i++) {
+        VdsRequest *request = NULL;
+
+        assert_true(vds_vring_pop(device, &request, NULL) && request);
+        assert_true(vds_vring_push(device, request, 0, NULL));
+    }
+}
+
+/* What was pushed and not published is in use still: the ring's size bounds both
+ * (CVE-2016-5403). */
+static void test_more_than_the_ring(void **state)
+{
+    enum { NUM = 8 };
+
+    for (unsigned packed = 0; packed < 2; packed++) {
+        RingMemory memory = {0};
+        g_autoptr(VdsGuestMap) map = ring_map(&memory, false);
+        VdsQueueState setup = ring_queue(&memory, map, NUM);
+        g_autoptr(VdsVring) device = NULL;
+        g_autoptr(GError) fault = NULL;
+        VdsRequest *request = NULL;
+        VdsQueueState before = {0};
+        bool interrupt = false;
+
+        setup.packed = packed;
+        device = vds_vring_new(&setup, 0, NULL);
+        make_all_available(&memory, packed, NUM, 0);
+        take_all(device, NUM);
+        make_all_available(&memory, packed, NUM, 1);
+        vds_vring_get_state(device, &before);
+        assert_int_equal(before.inuse, NUM);
+        assert_false(vds_vring_pop(device, &request, &fault));
+        assert_null(request);
+        expect_fault(fault, packed ? VDS_RULE_P4 : VDS_RULE_S4, "in use",
+                     VDS_RULE_BY_DEVICE);
+        expect_unmoved(&before, device);
+
+        /* Published, they are the driver's to give again. */
+        assert_true(vds_vring_publish(device, &interrupt, NULL));
+        make_all_available(&memory, packed, NUM, 1);
+        take_all(device, NUM);
+    }
+}
+
 /* ---- what takes much memory: a GiB of zeroes that costs nothing ---- */
 
 enum { GIB = 1 << 30, BIG_TABLE = 0x10000 };
@@ -743,6 +810,7 @@ int main(void)
         cmocka_unit_test(test_setup),
         cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_chains),
+        cmocka_unit_test(test_more_than_the_ring),
         cmocka_unit_test(test_big),
         cmocka_unit_test(test_events),
         cmocka_unit_test(test_lies),
