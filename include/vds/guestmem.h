@@ -22,10 +22,11 @@ typedef enum {
     VDS_GUESTMEM_ERROR_READ_ONLY, /* a store into a map that is for looking only */
     VDS_GUESTMEM_ERROR_RAM,       /* RAM could not be made: size, path or seals */
     VDS_GUESTMEM_ERROR_FULL,      /* no run of free pages is long enough */
+    VDS_GUESTMEM_ERROR_NO_REGION, /* none of that address, length and uva */
 } VdsGuestmemError;
 
-/* `uva` is the front-end's own address of the region's start (vhost-user); 0 elsewhere.
- */
+/* `uva` is the front-end's own address of the region's start (vhost-user); 0 elsewhere:
+ * then it is no address. */
 typedef struct {
     uint64_t gpa;
     uint64_t len; /* bytes, not 0 */
@@ -44,6 +45,14 @@ VdsGuestMap *vds_guest_map_new_writable(const VdsGuestRegion *regions, size_t n,
 /* Writable, over caller-owned bytes (tests, fuzzers): hva[i] backs regions[i]. */
 VdsGuestMap *vds_guest_map_new_from_memory(const VdsGuestRegion *regions, size_t n,
                                            void *const *hva, GError **error);
+/* A map with one region more, or one less (that of the same gpa, len and uva), which
+ * shares the memory of all others with the one it was made from; that one stays as it is.
+ * The first of a map that is to be (NULL) makes it writable.  Errors as new(), and
+ * NO_REGION. */
+VdsGuestMap *vds_guest_map_with(const VdsGuestMap *map, const VdsGuestRegion *region,
+                                GError **error);
+VdsGuestMap *vds_guest_map_without(const VdsGuestMap *map, const VdsGuestRegion *region,
+                                   GError **error);
 VdsGuestMap *vds_guest_map_ref(VdsGuestMap *map); /* atomic count; NULL gives NULL */
 void vds_guest_map_unref(VdsGuestMap *map);       /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsGuestMap, vds_guest_map_unref)
@@ -52,6 +61,11 @@ bool vds_guest_map_is_writable(const VdsGuestMap *map);
 size_t vds_guest_map_count(const VdsGuestMap *map);
 /* By gpa; fd is -1, the map keeps no number.  (nullable) */
 const VdsGuestRegion *vds_guest_map_nth(const VdsGuestMap *map, size_t n);
+
+/* Where [uva, uva + len) of the front-end lies; false when it is not all mapped, or in
+ * pieces. */
+bool vds_guest_map_uva_to_gpa(const VdsGuestMap *map, uint64_t uva, uint64_t len,
+                              uint64_t *gpa);
 
 /* true if all of [gpa, gpa + len) is mapped; an end beyond 2^64 is not.  Touching regions
  * count as one; nothing (len 0) is mapped everywhere. */

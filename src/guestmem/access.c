@@ -81,7 +81,7 @@ static const MapRegion *map_find_writable(const VdsGuestMap *map, uint64_t gpa,
         set_unmapped(map, gpa, len, error);
         return NULL;
     }
-    if (!map->writable) {
+    if (map->mode == VDS_MAP_READ_ONLY) {
         g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_READ_ONLY,
                     "guest memory at 0x%" PRIx64 ", length %" PRIu64
                     ": mapped for reading only",

@@ -23,24 +23,38 @@ typedef enum {
     VDS_RECLAIM_REMOVE,   /* a hole in a shared file */
 } VdsReclaim;
 
+/* Host memory of one region, shared by all maps that have it. */
+typedef struct {
+    atomic_uint refs;
+    void *base; /* what to unmap */
+    size_t len;
+} VdsMapping;
+
 typedef struct {
     VdsGuestRegion config; /* as given, fd -1: the number is no longer ours to name */
     uint64_t last;         /* its last address */
     uint64_t span_last;    /* the last address of the touching regions from here on */
     uint8_t *hva;          /* of gpa */
-    void *base;            /* (nullable) what to unmap; NULL: the memory is borrowed */
-    size_t base_len;
-    bool guarded; /* its owner can take pages away */
+    VdsMapping *mapping;   /* (nullable) a reference; NULL: the memory is borrowed */
+    bool guarded;          /* its owner can take pages away */
     VdsReclaim reclaim;
     uint64_t page; /* bytes; 0: borrowed */
 } MapRegion;
 
 struct VdsGuestMap {
     atomic_uint refs;
-    bool writable;
+    VdsMapMode mode;
     size_t n;
     MapRegion regions[]; /* by gpa */
 };
 
 VdsGuestMap *vds_guest_map_new_mode(const VdsGuestRegion *regions, size_t n,
                                     VdsMapMode mode, GError **error);
+
+/* region.c: checks the region and maps what it names; region is zeroed. */
+bool vds_region_init(MapRegion *region, const VdsGuestRegion *config, GError **error);
+bool vds_region_map(MapRegion *region, const VdsGuestRegion *config, VdsMapMode mode,
+                    GError **error);
+/* One more user of the same host memory, and one less. */
+MapRegion vds_region_share(const MapRegion *region);
+void vds_region_clear(MapRegion *region);

@@ -1,18 +1,11 @@
 /*
  * guestmem: the map, guest-physical addresses to host memory.
  *
- * Owns the mappings, their order and every bound; immutable once made, so that a
+ * Owns the regions, their order and every bound; immutable once made, so that a
  * reference is all a reader needs.  Refuses to know what the bytes mean, and who reads
  * them.
  */
 #include "vds/guestmem.h"
-
-#include <errno.h>
-#include <fcntl.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <sys/vfs.h>
-#include <linux/magic.h>
 
 #include "map-priv.h"
 #include "sigbus-priv.h"
@@ -27,23 +20,42 @@ static int compare_gpa(const void *a, const void *b)
            (left->config.gpa < right->config.gpa);
 }
 
-static bool region_init(MapRegion *region, const VdsGuestRegion *config, GError **error)
+static int compare_uva(const void *a, const void *b)
 {
-    region->config = *config;
-    region->config.fd = -1;
-    if (config->len == 0) {
-        g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_OVERFLOW,
-                    "memory region at 0x%" PRIx64 " has length 0", config->gpa);
-        return false;
+    const MapRegion *left = *(MapRegion *const *)a, *right = *(MapRegion *const *)b;
+
+    return (left->config.uva > right->config.uva) -
+           (left->config.uva < right->config.uva);
+}
+
+/* A front-end's address names one byte; most maps know no such addresses. */
+static bool uvas_are_apart(const VdsGuestMap *map, GError **error)
+{
+    g_autofree const MapRegion **by_uva = NULL;
+    size_t n = 0;
+
+    for (size_t i = 0; i < map->n; i++) {
+        n += map->regions[i].config.uva != 0;
     }
-    if (config->len - 1 > UINT64_MAX - config->gpa) {
-        g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_OVERFLOW,
-                    "memory region at 0x%" PRIx64 ", length 0x%" PRIx64
-                    ", ends beyond 2^64",
-                    config->gpa, config->len);
-        return false;
+    by_uva = g_new(const MapRegion *, n);
+    n = 0;
+    for (size_t i = 0; i < map->n; i++) {
+        if (map->regions[i].config.uva != 0) {
+            by_uva[n++] = &map->regions[i];
+        }
     }
-    region->last = config->gpa + (config->len - 1);
+    qsort(by_uva, n, sizeof(by_uva[0]), compare_uva);
+    for (size_t i = 1; i < n; i++) {
+        const VdsGuestRegion *one = &by_uva[i - 1]->config, *next = &by_uva[i]->config;
+
+        if (next->uva - one->uva < one->len) {
+            g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_OVERLAP,
+                        "memory region at user address 0x%" PRIx64 ", length 0x%" PRIx64
+                        ", overlaps the one at 0x%" PRIx64,
+                        one->uva, one->len, next->uva);
+            return false;
+        }
+    }
     return true;
 }
 
@@ -65,97 +77,7 @@ static bool map_arrange(VdsGuestMap *map, GError **error)
         region->span_last =
             next && next->config.gpa == region->last + 1 ? next->span_last : region->last;
     }
-    return true;
-}
-
-/* A file that ends early would be found by a SIGBUS at the first query; a device's size
- * is not its length, there mmap() itself knows. */
-static bool file_is_long_enough(const VdsGuestRegion *config, GError **error)
-{
-    struct stat st;
-
-    if (config->offset > INT64_MAX || config->len > INT64_MAX - config->offset) {
-        g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_OVERFLOW,
-                    "memory region at 0x%" PRIx64 ": offset 0x%" PRIx64
-                    " and length 0x%" PRIx64 " are beyond any file",
-                    config->gpa, config->offset, config->len);
-        return false;
-    }
-    if (fstat(config->fd, &st) != 0) {
-        g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_MAP,
-                    "memory region at 0x%" PRIx64 ": %s", config->gpa, g_strerror(errno));
-        return false;
-    }
-    if (S_ISREG(st.st_mode) && config->offset + config->len > (uint64_t)st.st_size) {
-        g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_SHORT,
-                    "memory region at 0x%" PRIx64 ": its file must have %" PRIu64
-                    " bytes and has %" PRIu64,
-                    config->gpa, config->offset + config->len, (uint64_t)st.st_size);
-        return false;
-    }
-    return true;
-}
-
-static bool can_shrink(int fd)
-{
-    int seals = fcntl(fd, F_GET_SEALS);
-
-    return seals < 0 || !(seals & F_SEAL_SHRINK);
-}
-
-/* What offsets and lengths of its mappings are multiples of.  *huge: pages may run out
- * at the first touch, whatever the seals say. */
-static uint64_t page_of(int fd, bool *huge)
-{
-    struct statfs fs;
-
-    *huge = fd >= 0 && fstatfs(fd, &fs) == 0 && fs.f_type == HUGETLBFS_MAGIC;
-    return *huge ? (uint64_t)fs.f_bsize : (uint64_t)sysconf(_SC_PAGESIZE);
-}
-
-static VdsReclaim reclaim_of(bool anonymous, VdsMapMode mode)
-{
-    if (mode == VDS_MAP_COPY_ON_WRITE) {
-        return VDS_RECLAIM_NOTHING; /* DONTNEED would show the file again */
-    }
-    return anonymous ? VDS_RECLAIM_DONTNEED : VDS_RECLAIM_REMOVE;
-}
-
-static bool region_map(MapRegion *region, const VdsGuestRegion *config, VdsMapMode mode,
-                       GError **error)
-{
-    bool anonymous = config->fd < 0, huge = false;
-    bool private = anonymous || mode == VDS_MAP_COPY_ON_WRITE;
-    uint64_t page = page_of(config->fd, &huge);
-    uint64_t delta = anonymous ? 0 : config->offset % page;
-    uint64_t size = 0;
-    void *base = MAP_FAILED;
-
-    if (!anonymous && !file_is_long_enough(config, error)) {
-        return false;
-    }
-    errno = ENOMEM;
-    if (config->len <= SIZE_MAX - delta - page) {
-        size = (config->len + delta + page - 1) / page * page;
-        base = mmap(NULL, (size_t)size,
-                    mode == VDS_MAP_READ_ONLY ? PROT_READ : PROT_READ | PROT_WRITE,
-                    (private ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE |
-                        (anonymous ? MAP_ANONYMOUS : 0),
-                    config->fd, anonymous ? 0 : (off_t)(config->offset - delta));
-    }
-    if (base == MAP_FAILED) {
-        g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_MAP,
-                    "memory region at 0x%" PRIx64 ", length 0x%" PRIx64 ": %s",
-                    config->gpa, config->len, g_strerror(errno));
-        return false;
-    }
-    region->base = base;
-    region->base_len = (size_t)size;
-    region->hva = (uint8_t *)base + delta;
-    region->guarded = !anonymous && (huge || can_shrink(config->fd));
-    region->reclaim = reclaim_of(anonymous, mode);
-    region->page = page;
-    return true;
+    return uvas_are_apart(map, error);
 }
 
 static VdsGuestMap *map_alloc(size_t n)
@@ -175,10 +97,10 @@ VdsGuestMap *vds_guest_map_new_mode(const VdsGuestRegion *regions, size_t n,
     g_autoptr(VdsGuestMap) map = map_alloc(n);
 
     vds_sigbus_install();
-    map->writable = mode != VDS_MAP_READ_ONLY;
+    map->mode = mode;
     for (size_t i = 0; i < n; i++) {
-        if (!region_init(&map->regions[i], &regions[i], error) ||
-            !region_map(&map->regions[i], &regions[i], mode, error)) {
+        if (!vds_region_init(&map->regions[i], &regions[i], error) ||
+            !vds_region_map(&map->regions[i], &regions[i], mode, error)) {
             return NULL;
         }
     }
@@ -201,14 +123,58 @@ VdsGuestMap *vds_guest_map_new_from_memory(const VdsGuestRegion *regions, size_t
 {
     g_autoptr(VdsGuestMap) map = map_alloc(n);
 
-    map->writable = true;
+    map->mode = VDS_MAP_WRITABLE;
     for (size_t i = 0; i < n; i++) {
-        if (!region_init(&map->regions[i], &regions[i], error)) {
+        if (!vds_region_init(&map->regions[i], &regions[i], error)) {
             return NULL;
         }
         map->regions[i].hva = hva[i];
     }
     return map_arrange(map, error) ? g_steal_pointer(&map) : NULL;
+}
+
+VdsGuestMap *vds_guest_map_with(const VdsGuestMap *map, const VdsGuestRegion *region,
+                                GError **error)
+{
+    size_t n = map ? map->n : 0;
+    g_autoptr(VdsGuestMap) more = map_alloc(n + 1);
+
+    vds_sigbus_install();
+    more->mode = map ? map->mode : VDS_MAP_WRITABLE;
+    for (size_t i = 0; i < n; i++) {
+        more->regions[i] = vds_region_share(&map->regions[i]);
+    }
+    if (!vds_region_init(&more->regions[n], region, error) ||
+        !vds_region_map(&more->regions[n], region, more->mode, error)) {
+        return NULL;
+    }
+    return map_arrange(more, error) ? g_steal_pointer(&more) : NULL;
+}
+
+VdsGuestMap *vds_guest_map_without(const VdsGuestMap *map, const VdsGuestRegion *region,
+                                   GError **error)
+{
+    g_autoptr(VdsGuestMap) fewer = map_alloc(map->n);
+    size_t n = 0;
+
+    fewer->mode = map->mode;
+    for (size_t i = 0; i < map->n; i++) {
+        const VdsGuestRegion *config = &map->regions[i].config;
+
+        if (config->gpa != region->gpa || config->len != region->len ||
+            config->uva != region->uva) {
+            fewer->regions[n++] = vds_region_share(&map->regions[i]);
+        }
+    }
+    fewer->n = n;
+    if (n == map->n) {
+        g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_NO_REGION,
+                    "no memory region at 0x%" PRIx64 ", length 0x%" PRIx64
+                    ", user address 0x%" PRIx64,
+                    region->gpa, region->len, region->uva);
+        return NULL;
+    }
+    return map_arrange(fewer, error) ? g_steal_pointer(&fewer) : NULL;
 }
 
 VdsGuestMap *vds_guest_map_ref(VdsGuestMap *map)
@@ -221,21 +187,19 @@ VdsGuestMap *vds_guest_map_ref(VdsGuestMap *map)
 
 void vds_guest_map_unref(VdsGuestMap *map)
 {
-    /* acq_rel: every reader's last load is before the unmapping by whoever is last. */
+    /* acq_rel: every reader's last use is before the end, by whoever is last. */
     if (!map || atomic_fetch_sub_explicit(&map->refs, 1, memory_order_acq_rel) > 1) {
         return;
     }
     for (size_t i = 0; i < map->n; i++) {
-        if (map->regions[i].base) {
-            munmap(map->regions[i].base, map->regions[i].base_len);
-        }
+        vds_region_clear(&map->regions[i]);
     }
     g_free(map);
 }
 
 bool vds_guest_map_is_writable(const VdsGuestMap *map)
 {
-    return map->writable;
+    return map->mode != VDS_MAP_READ_ONLY;
 }
 
 size_t vds_guest_map_count(const VdsGuestMap *map)
@@ -246,4 +210,42 @@ size_t vds_guest_map_count(const VdsGuestMap *map)
 const VdsGuestRegion *vds_guest_map_nth(const VdsGuestMap *map, size_t n)
 {
     return n < map->n ? &map->regions[n].config : NULL;
+}
+
+static const VdsGuestRegion *find_uva(const VdsGuestMap *map, uint64_t uva)
+{
+    for (size_t i = 0; i < map->n; i++) {
+        const VdsGuestRegion *region = &map->regions[i].config;
+
+        if (region->uva != 0 && uva >= region->uva && uva - region->uva < region->len) {
+            return region;
+        }
+    }
+    return NULL;
+}
+
+bool vds_guest_map_uva_to_gpa(const VdsGuestMap *map, uint64_t uva, uint64_t len,
+                              uint64_t *gpa)
+{
+    const VdsGuestRegion *region = find_uva(map, uva);
+    uint64_t start, at;
+
+    if (!region) {
+        return false;
+    }
+    start = at = region->gpa + (uva - region->uva);
+    /* A range may go on in a region that touches in both address spaces. */
+    while (len > region->len - (uva - region->uva)) {
+        uint64_t part = region->len - (uva - region->uva);
+
+        len -= part;
+        uva += part;
+        at += part;
+        region = find_uva(map, uva);
+        if (!region || region->gpa + (uva - region->uva) != at) {
+            return false;
+        }
+    }
+    *gpa = start;
+    return true;
 }

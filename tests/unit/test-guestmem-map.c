@@ -268,6 +268,142 @@ static void test_references(void **state)
     assert_null(vds_guest_map_ref(NULL));
 }
 
+/* ---- maps made from maps ---- */
+
+enum { UVA = 0x7f0000000000 };
+
+static uint8_t byte_at(const VdsGuestMap *map, uint64_t gpa)
+{
+    uint8_t byte = 0;
+
+    assert_true(vds_guest_map_read(map, gpa, &byte, 1, NULL));
+    return byte;
+}
+
+static void test_with_and_without(void **state)
+{
+    enum { PAGE = 4096, REGIONS = 60 };
+    VDS_AUTO_FD fd = new_memfd(REGIONS * PAGE);
+    VdsGuestMap *map = NULL;
+    g_autoptr(VdsGuestMap) all = NULL;
+    g_autoptr(GError) error = NULL;
+
+    /* from both ends, so that each one is sorted in */
+    for (unsigned i = 0; i < REGIONS; i++) {
+        unsigned page = i % 2 ? REGIONS - 1 - i / 2 : i / 2;
+        const VdsGuestRegion region = {page * PAGE, PAGE, fd, page * PAGE,
+                                       UVA + page * PAGE};
+        VdsGuestMap *more = vds_guest_map_with(map, &region, NULL);
+
+        assert_non_null(more);
+        assert_true(vds_guest_map_is_writable(more));
+        vds_guest_map_unref(map);
+        map = more;
+    }
+    assert_int_equal(vds_guest_map_count(map), REGIONS);
+    assert_true(vds_guest_map_has(map, 0, REGIONS * PAGE));
+    all = vds_guest_map_ref(map);
+    for (unsigned page = 0; page < REGIONS; page++) {
+        const VdsGuestRegion region = {page * PAGE, PAGE, -1, 0, UVA + page * PAGE};
+        uint8_t byte = (uint8_t)page;
+        VdsGuestMap *fewer;
+
+        assert_true(vds_guest_map_write(all, page * PAGE, &byte, 1, NULL));
+        fewer = vds_guest_map_without(map, &region, NULL);
+        assert_non_null(fewer);
+        assert_false(vds_guest_map_has(fewer, page * PAGE, 1));
+        if (page + 1 < REGIONS) { /* the same memory, not a copy */
+            byte = 0xee;
+            assert_true(vds_guest_map_write(all, (page + 1) * PAGE, &byte, 1, NULL));
+            assert_int_equal(byte_at(fewer, (page + 1) * PAGE), 0xee);
+        }
+        vds_guest_map_unref(map);
+        map = fewer;
+    }
+    assert_int_equal(vds_guest_map_count(map), 0);
+    assert_false(vds_guest_map_has(map, 0, 1));
+    vds_guest_map_unref(map);
+    assert_int_equal(byte_at(all, 3 * PAGE), 3); /* outlives them all */
+}
+
+static void test_with_refuses(void **state)
+{
+    VDS_AUTO_FD fd = new_memfd(8192);
+    const VdsGuestRegion first = {0x1000, 4096, fd, 0, UVA};
+    g_autoptr(VdsGuestMap) map = vds_guest_map_with(NULL, &first, NULL);
+    const struct {
+        VdsGuestRegion region;
+        int code;
+    } rows[] = {
+        {{0x1fff, 1, fd, 4096, UVA + 8192}, VDS_GUESTMEM_ERROR_OVERLAP},
+        {{0x2000, 4096, fd, 4096, UVA + 4095}, VDS_GUESTMEM_ERROR_OVERLAP},
+        {{0x2000, 4096, fd, 4096, UVA - 1}, VDS_GUESTMEM_ERROR_OVERLAP},
+        {{0x2000, 4096, fd, 4097, UVA + 4096}, VDS_GUESTMEM_ERROR_SHORT},
+        {{0x2000, 0, fd, 0, UVA + 4096}, VDS_GUESTMEM_ERROR_OVERFLOW},
+        {{0x2000, 4096, fd, 0, UINT64_MAX - 4094}, VDS_GUESTMEM_ERROR_OVERFLOW},
+        {{UINT64_MAX, 4096, fd, 0, 0}, VDS_GUESTMEM_ERROR_OVERFLOW},
+    };
+    const VdsGuestRegion others[] = {{0x1000, 4095, -1, 0, UVA},
+                                     {0x1001, 4096, -1, 0, UVA},
+                                     {0x1000, 4096, -1, 0, UVA + 1}};
+
+    assert_non_null(map);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(GError) error = NULL;
+
+        assert_null(vds_guest_map_with(map, &rows[i].region, &error));
+        assert_true(g_error_matches(error, VDS_GUESTMEM_ERROR, rows[i].code));
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(others); i++) {
+        g_autoptr(GError) error = NULL;
+
+        assert_null(vds_guest_map_without(map, &others[i], &error));
+        assert_true(
+            g_error_matches(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_NO_REGION));
+    }
+    assert_int_equal(vds_guest_map_count(map), 1);
+}
+
+static void test_user_addresses(void **state)
+{
+    const VdsGuestRegion regions[] = {
+        {0x1000, 0x1000, -1, 0, UVA},
+        {0x2000, 0x1000, -1, 0, UVA + 0x1000}, /* touches in both spaces */
+        {0x3000, 0x1000, -1, 0, UVA + 0x8000}, /* in one */
+        {0x9000, 0x1000, -1, 0, UVA + 0x2000}, /* in the other */
+        {0x20000, 0x1000, -1, 0, 0},           /* no user address */
+    };
+    g_autoptr(VdsGuestMap) map =
+        vds_guest_map_new_writable(regions, G_N_ELEMENTS(regions), NULL);
+    static const struct {
+        uint64_t uva, len, gpa; /* gpa 0: not there */
+    } rows[] = {
+        {UVA, 1, 0x1000},
+        {UVA + 0xfff, 1, 0x1fff},
+        {UVA, 0x2000, 0x1000},
+        {UVA + 0xffe, 4, 0x1ffe},
+        {UVA, 0x2001, 0},
+        {UVA + 0x1fff, 2, 0},
+        {UVA + 0x2000, 16, 0x9000},
+        {UVA + 0x2ff0, 17, 0},
+        {UVA + 0x8ff0, 16, 0x3ff0},
+        {UVA + 0x8ff1, 16, 0},
+        {UVA - 1, 2, 0},
+        {UVA, UINT64_MAX, 0},
+        {0, 16, 0},
+        {UINT64_MAX, 2, 0},
+    };
+
+    assert_non_null(map);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        uint64_t gpa = 0;
+
+        assert_true(vds_guest_map_uva_to_gpa(map, rows[i].uva, rows[i].len, &gpa) ==
+                    (rows[i].gpa != 0));
+        assert_true(gpa == rows[i].gpa);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +415,9 @@ int main(void)
         cmocka_unit_test(test_a_byte_at_a_time_is_the_same),
         cmocka_unit_test(test_words_are_little_endian),
         cmocka_unit_test(test_references),
+        cmocka_unit_test(test_with_and_without),
+        cmocka_unit_test(test_with_refuses),
+        cmocka_unit_test(test_user_addresses),
     };
 
     return cmocka_run_group_tests_name("guestmem-map", tests, NULL, NULL);
