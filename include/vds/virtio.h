@@ -315,8 +315,9 @@ bool vds_virtio_driver_read_config(const VdsVirtioDevice *device, unsigned offse
                                    GError **error);
 bool vds_virtio_driver_write_config(VdsVirtioDevice *device, unsigned offset,
                                     const void *from, unsigned len, GError **error);
-/* Memory in which rings and buffers lie; referenced.  On the main loop, for queues
- * enabled from then on. */
+/* Memory in which rings and buffers lie (nullable); referenced.  On the main loop.  Rings
+ * go on in it at the addresses that they have, and requests where their bytes are still
+ * mapped; an enabled ring that is not any more breaks the device (C3). */
 void vds_virtio_driver_set_map(VdsVirtioDevice *device, VdsGuestMap *map);
 
 void vds_virtio_driver_select_queue(VdsVirtioDevice *device, uint16_t n); /* queue-sel */
@@ -336,6 +337,10 @@ bool vds_virtio_driver_set_queue(VdsVirtioDevice *device, unsigned n,
 /* Needs FEATURES_OK (or no VERSION_1) and set_queue().  Enabled again without a new setup
  * it goes on.  QUEUE, or SYSTEM; a setup that is no ring (C1 to C4) breaks the device. */
 bool vds_virtio_driver_enable_queue(VdsVirtioDevice *device, unsigned n, GError **error);
+/* Other addresses for a queue that may be enabled, or go on when it is again: size and
+ * indices stay.  QUEUE: there is no ring; C2 to C4 break the device. */
+bool vds_virtio_driver_move_queue(VdsVirtioDevice *device, unsigned n,
+                                  const VdsQueueSetup *setup, GError **error);
 /* Not served any more; addresses and indices stay. */
 bool vds_virtio_driver_disable_queue(VdsVirtioDevice *device, unsigned n, GError **error);
 /* virtio 1.2, 2.6.1; needs RING_RESET. */
@@ -360,6 +365,12 @@ bool vds_virtio_driver_set_call_fd(VdsVirtioDevice *device, unsigned n, int fd,
                                    GError **error);
 /* Reads and clears (virtio 1.2, 4.1.4.5). */
 uint8_t vds_virtio_driver_take_isr(VdsVirtioDevice *device);
+/* For a driver that is a vhost-user front-end: what queries say of that side; NULL: of
+ * none (any more).  A reset leaves it.  On the main loop. */
+void vds_virtio_driver_set_vhost_state(VdsVirtioDevice *device,
+                                       const VdsVhostState *state);
+void vds_virtio_driver_set_vhost_queue(VdsVirtioDevice *device, unsigned n,
+                                       const VdsVhostQueue *queue);
 /* Off: `disabled`, and DRIVER_OK is gone, as QEMU has it for PCI. */
 void vds_virtio_driver_set_bus_master(VdsVirtioDevice *device, bool on);
 

@@ -244,6 +244,9 @@ bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault);
  * is available already, and no kick need come for it. */
 bool vds_vring_set_notify(VdsVring *ring, bool enable, bool *more, GError **fault);
 bool vds_vring_has_available(VdsVring *ring, bool *available, GError **fault); /* S4 */
+/* Goes on in setup's map, at its desc, avail and used; indices and requests stay.  Faults
+ * C2 to C4, R6, R8: then nothing changed. */
+bool vds_vring_move(VdsVring *ring, const VdsQueueState *setup, GError **fault);
 /* Fills in what a ring knows: all but num_default, align, the vhost part and source.  The
  * map is borrowed.  `inuse` counts requests (split) or slots (packed), as QEMU does. */
 void vds_vring_get_state(const VdsVring *ring, VdsQueueState *state);

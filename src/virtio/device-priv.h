@@ -75,6 +75,8 @@ struct VdsVirtQueue {
     bool has_setup; /* not yet used by enable */
     bool shown;     /* its addresses count */
     bool enabled;
+    bool has_vhost; /* as in VdsQueueState */
+    VdsVhostQueue vhost;
 
     /* The I/O thread's own. */
     bool eager;
@@ -133,11 +135,29 @@ bool vds_device_open(VdsVirtioDevice *device, GError **error);
 /* Takes all off the I/O thread. */
 void vds_device_close(VdsVirtioDevice *device);
 
+/* driver-queue.c: what a call about a queue carries to the I/O thread and back. */
+typedef struct {
+    VdsVirtioDevice *device;
+    unsigned n;
+    const VdsQueueSetup *setup;
+    int fd;
+    GError **error;
+    bool ok;
+} VdsQueueCall;
+
+/* Runs func(call) on the I/O thread; what it left in call->ok. */
+bool vds_queue_enter(VdsQueueCall *call, VdsTaskFunc func);
+void vds_queue_refuse(VdsQueueCall *call, const char *why); /* QUEUE */
+/* The queue, made if need be.  (nullable) refused */
+VdsVirtQueue *vds_queue_touch(VdsQueueCall *call);
+
 /* queue.c */
 VdsVirtQueue *vds_queue_new(VdsVirtioDevice *device, unsigned n);
 void vds_queue_free(VdsVirtQueue *queue); /* NULL is fine */
 /* ring: (nullable) (transfer full); what was popped from the one before is void. */
 void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map);
+/* The ring goes on in setup's map, at its addresses.  An error of VDS_VRING_FAULT. */
+bool vds_queue_move(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fault);
 /* Both with the device's lock held. */
 void vds_queue_reset_words(VdsVirtQueue *queue);
 void vds_queue_get_state(VdsVirtQueue *queue, VdsQueueState *state);

@@ -129,6 +129,14 @@ static VdsQueueState idle_queue(const VdsVirtioDevice *device, unsigned n)
     };
 }
 
+/* As QEMU shows a vhost device at work: whoever is the device knows the position, and
+ * nobody that of a queue which is not among its own. */
+static void show_as_vhost(VdsQueueState *state)
+{
+    state->has_shadow_avail = false;
+    state->has_last_avail = state->has_last_avail && state->has_vhost;
+}
+
 bool vds_virtio_device_get_queue(const VdsVirtioDevice *device, unsigned n,
                                  VdsQueueState *state)
 {
@@ -142,6 +150,9 @@ bool vds_virtio_device_get_queue(const VdsVirtioDevice *device, unsigned n,
         *state = idle_queue(device, n);
         if (device->queues && device->queues[n]) {
             vds_queue_get_state(device->queues[n], state);
+        }
+        if (device->state.vhost_started) {
+            show_as_vhost(state);
         }
     }
     vds_device_unlock(device);

@@ -11,35 +11,15 @@
 /* The legacy layout's alignment; QEMU shows it for modern devices as well. */
 enum { RING_ALIGN = 4096 };
 
-typedef struct {
-    VdsVirtioDevice *device;
-    unsigned n;
-    const VdsQueueSetup *setup;
-    int fd;
-    GError **error;
-    bool ok;
-} Call;
-
-static bool enter(Call *call, VdsTaskFunc func)
+bool vds_queue_enter(VdsQueueCall *call, VdsTaskFunc func)
 {
     return vds_device_enter(call->device, func, call, call->error) && call->ok;
 }
 
-static void refuse(Call *call, const char *why)
+void vds_queue_refuse(VdsQueueCall *call, const char *why)
 {
     vds_device_refuse(call->device, call->error, VDS_VIRTIO_ERROR_QUEUE, "queue %u %s",
                       call->n, why);
-}
-
-void vds_virtio_driver_set_map(VdsVirtioDevice *device, VdsGuestMap *map)
-{
-    VdsGuestMap *before;
-
-    vds_device_lock(device);
-    before = device->map;
-    device->map = vds_guest_map_ref(map);
-    vds_device_unlock(device);
-    vds_guest_map_unref(before);
 }
 
 void vds_virtio_driver_select_queue(VdsVirtioDevice *device, uint16_t n)
@@ -61,13 +41,12 @@ uint16_t vds_virtio_driver_get_queue_size(const VdsVirtioDevice *device, unsigne
     return size;
 }
 
-/* The queue, made if need be.  (nullable) refused */
-static VdsVirtQueue *touch(Call *call)
+VdsVirtQueue *vds_queue_touch(VdsQueueCall *call)
 {
     VdsVirtioDevice *device = call->device;
 
     if (!device->ops || vds_virtio_driver_get_queue_size(device, call->n) == 0) {
-        refuse(call, device->ops ? "is not there" : "is served by nobody");
+        vds_queue_refuse(call, device->ops ? "is not there" : "is served by nobody");
         return NULL;
     }
     vds_device_lock(device);
@@ -86,19 +65,19 @@ static VdsVirtQueue *touch(Call *call)
 
 static void set_task(void *user)
 {
-    Call *call = user;
+    VdsQueueCall *call = user;
     VdsVirtioDevice *device = call->device;
-    VdsVirtQueue *queue = touch(call);
+    VdsVirtQueue *queue = vds_queue_touch(call);
 
     if (!queue) {
         return;
     }
     if (queue->enabled) {
-        refuse(call, "is set up while it is enabled");
+        vds_queue_refuse(call, "is set up while it is enabled");
         return;
     }
     if (call->setup->num == 0 || call->setup->num > VDS_VRING_MAX_NUM) {
-        refuse(call, "gets a size that no ring has");
+        vds_queue_refuse(call, "gets a size that no ring has");
         return;
     }
     vds_device_lock(device);
@@ -114,9 +93,9 @@ static void set_task(void *user)
 bool vds_virtio_driver_set_queue(VdsVirtioDevice *device, unsigned n,
                                  const VdsQueueSetup *setup, GError **error)
 {
-    Call call = {.device = device, .n = n, .setup = setup, .error = error};
+    VdsQueueCall call = {.device = device, .n = n, .setup = setup, .error = error};
 
-    return enter(&call, set_task);
+    return vds_queue_enter(&call, set_task);
 }
 
 static VdsVring *make_ring(const VdsVirtQueue *queue, GError **fault)
@@ -148,7 +127,7 @@ static VdsVring *make_ring(const VdsVirtQueue *queue, GError **fault)
 }
 
 /* A new ring where there is a new setup.  A ring that cannot be is shown, too. */
-static bool use_setup(Call *call, VdsVirtQueue *queue)
+static bool use_setup(VdsQueueCall *call, VdsVirtQueue *queue)
 {
     VdsVirtioDevice *device = call->device;
     g_autoptr(GError) fault = NULL;
@@ -167,18 +146,18 @@ static bool use_setup(Call *call, VdsVirtQueue *queue)
     vds_device_unlock(device);
     if (fault) {
         vds_device_fault(device, fault->message);
-        refuse(call, fault->message);
+        vds_queue_refuse(call, fault->message);
     } else if (!ring) {
-        refuse(call, "has no memory to lie in");
+        vds_queue_refuse(call, "has no memory to lie in");
     }
     return ring != NULL;
 }
 
 static void enable_task(void *user)
 {
-    Call *call = user;
+    VdsQueueCall *call = user;
     VdsVirtioDevice *device = call->device;
-    VdsVirtQueue *queue = touch(call);
+    VdsVirtQueue *queue = vds_queue_touch(call);
     g_autoptr(GError) why = NULL;
     bool settled;
 
@@ -189,8 +168,8 @@ static void enable_task(void *user)
     settled = (device->state.status & VDS_STATUS_FEATURES_OK) ||
               !vds_virtio_device_has_feature(device, VDS_F_VERSION_1);
     if (!settled || (!queue->has_setup && !queue->ring)) {
-        refuse(call, settled ? "is enabled without addresses"
-                             : "is enabled before FEATURES_OK");
+        vds_queue_refuse(call, settled ? "is enabled without addresses"
+                                       : "is enabled before FEATURES_OK");
         return;
     }
     if (!vds_device_open(device, &why)) {
@@ -210,15 +189,18 @@ static void enable_task(void *user)
 
 bool vds_virtio_driver_enable_queue(VdsVirtioDevice *device, unsigned n, GError **error)
 {
-    Call call = {.device = device, .n = n, .error = error};
+    VdsQueueCall call = {.device = device, .n = n, .error = error};
 
-    return enter(&call, enable_task);
+    return vds_queue_enter(&call, enable_task);
 }
+
+/* ---- disable and reset ----------------------------------------------------------------
+ */
 
 static void disable_task(void *user)
 {
-    Call *call = user;
-    VdsVirtQueue *queue = touch(call);
+    VdsQueueCall *call = user;
+    VdsVirtQueue *queue = vds_queue_touch(call);
 
     if (queue) {
         vds_device_lock(call->device);
@@ -230,22 +212,22 @@ static void disable_task(void *user)
 
 bool vds_virtio_driver_disable_queue(VdsVirtioDevice *device, unsigned n, GError **error)
 {
-    Call call = {.device = device, .n = n, .error = error};
+    VdsQueueCall call = {.device = device, .n = n, .error = error};
 
-    return enter(&call, disable_task);
+    return vds_queue_enter(&call, disable_task);
 }
 
 static void reset_task(void *user)
 {
-    Call *call = user;
+    VdsQueueCall *call = user;
     VdsVirtioDevice *device = call->device;
     VdsVirtQueue *queue;
 
     if (!vds_virtio_device_has_feature(device, VDS_F_RING_RESET)) {
-        refuse(call, "is reset without RING_RESET");
+        vds_queue_refuse(call, "is reset without RING_RESET");
         return;
     }
-    queue = touch(call);
+    queue = vds_queue_touch(call);
     if (!queue) {
         return;
     }
@@ -261,9 +243,9 @@ static void reset_task(void *user)
 
 bool vds_virtio_driver_reset_queue(VdsVirtioDevice *device, unsigned n, GError **error)
 {
-    Call call = {.device = device, .n = n, .error = error};
+    VdsQueueCall call = {.device = device, .n = n, .error = error};
 
-    return enter(&call, reset_task);
+    return vds_queue_enter(&call, reset_task);
 }
 
 /* ---- kicks and calls ------------------------------------------------------------------
@@ -301,8 +283,8 @@ static bool make_non_blocking(int fd)
 
 static void kick_fd_task(void *user)
 {
-    Call *call = user;
-    VdsVirtQueue *queue = touch(call);
+    VdsQueueCall *call = user;
+    VdsVirtQueue *queue = vds_queue_touch(call);
 
     if (!queue) {
         return;
@@ -315,7 +297,7 @@ static void kick_fd_task(void *user)
                                                  take_kick, queue, NULL);
         }
         if (!queue->kick_watch) {
-            refuse(call, "gets a kick descriptor that cannot be watched");
+            vds_queue_refuse(call, "gets a kick descriptor that cannot be watched");
             return;
         }
         queue->kick_fd = vds_fd_steal(&call->fd);
@@ -325,14 +307,14 @@ static void kick_fd_task(void *user)
 
 static void call_fd_task(void *user)
 {
-    Call *call = user;
-    VdsVirtQueue *queue = touch(call);
+    VdsQueueCall *call = user;
+    VdsVirtQueue *queue = vds_queue_touch(call);
 
     if (!queue) {
         return;
     }
     if (call->fd >= 0 && !make_non_blocking(call->fd)) {
-        refuse(call, "gets a call descriptor that is none");
+        vds_queue_refuse(call, "gets a call descriptor that is none");
         return;
     }
     pthread_mutex_lock(&queue->lock);
@@ -345,8 +327,8 @@ static void call_fd_task(void *user)
 static bool hand_over(VdsVirtioDevice *device, unsigned n, int fd, VdsTaskFunc func,
                       GError **error)
 {
-    Call call = {.device = device, .n = n, .fd = fd, .error = error};
-    bool ok = enter(&call, func);
+    VdsQueueCall call = {.device = device, .n = n, .fd = fd, .error = error};
+    bool ok = vds_queue_enter(&call, func);
 
     vds_fd_close(&call.fd); /* nobody took it */
     return ok;

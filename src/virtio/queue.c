@@ -53,6 +53,17 @@ void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
     queue->unpublished = false;
 }
 
+bool vds_queue_move(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fault)
+{
+    VDS_LOCK_SCOPE(&queue->lock);
+
+    if (!vds_vring_move(queue->ring, setup, fault)) {
+        return false;
+    }
+    queue->map = setup->map;
+    return true;
+}
+
 void vds_queue_reset_words(VdsVirtQueue *queue)
 {
     queue->num = 0;
@@ -72,6 +83,8 @@ void vds_queue_get_state(VdsVirtQueue *queue, VdsQueueState *state)
         state->avail = queue->setup.avail;
         state->used = queue->setup.used;
     }
+    state->has_vhost = queue->has_vhost;
+    state->vhost = queue->vhost;
     pthread_mutex_lock(&queue->lock);
     if (queue->ring) {
         vds_vring_get_state(queue->ring, state);

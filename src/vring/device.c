@@ -339,6 +339,27 @@ bool vds_vring_has_available(VdsVring *ring, bool *available, GError **fault)
     return vds_vring_result(ring->ops->has_available(ring, available, fault), fault);
 }
 
+bool vds_vring_move(VdsVring *ring, const VdsQueueState *to, GError **fault)
+{
+    VdsQueueState setup = {0};
+    VdsRingAreas areas;
+
+    vds_vring_get_state(ring, &setup);
+    setup.desc = to->desc;
+    setup.avail = to->avail;
+    setup.used = to->used;
+    setup.map = to->map;
+    if (!vds_vring_result(vds_ring_areas_init(&areas, &setup, fault), fault)) {
+        return false;
+    }
+    ring->areas = areas;
+    ring->armed = false; /* what was asked for may stand elsewhere */
+    vds_guest_map_ref(to->map);
+    vds_guest_map_unref(ring->map);
+    ring->map = to->map;
+    return true;
+}
+
 void vds_vring_get_state(const VdsVring *ring, VdsQueueState *state)
 {
     state->packed = ring->ops == &vds_vring_packed_ops;

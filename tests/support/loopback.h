@@ -90,6 +90,25 @@ static inline void loop_stop(void *instance)
     ((Loopback *)instance)->stops++;
 }
 
+static inline void loop_answer_parked_task(void *user)
+{
+    Loopback *loop = user;
+
+    for (unsigned i = 0; i < loop->n_parked; i++) {
+        loop_answer(loop->parked[i]);
+    }
+    if (loop->n_parked > 0) {
+        vds_virt_queue_flush(vds_virtio_device_get_virt_queue(loop->device, 0));
+    }
+    loop->n_parked = 0;
+}
+
+static inline void loop_answer_parked(Loopback *loop)
+{
+    vds_io_thread_call(vds_virtio_device_get_io_thread(loop->device),
+                       loop_answer_parked_task, loop);
+}
+
 static inline void loop_drop_parked(Loopback *loop)
 {
     loop->left_after_reset = 0;

@@ -1,0 +1,139 @@
+/*
+ * virtio: what the driver's door has for a vhost-user front-end: memory that changes
+ * while queues run, rings that move, what queries show of that side.  Refuses to know
+ * messages and sockets.  vhost-user: SET_MEM_TABLE, ADD_MEM_REG, SET_VRING_ADDR.
+ */
+#include "device-priv.h"
+
+/* ---- other memory ---------------------------------------------------------------------
+ */
+
+/* The ring goes with what it cannot lie in. */
+static bool move(VdsVirtQueue *queue, VdsGuestMap *map, GError **fault)
+{
+    const VdsQueueState state = {.desc = queue->setup.desc,
+                                 .avail = queue->setup.avail,
+                                 .used = queue->setup.used,
+                                 .map = map};
+
+    if (map && vds_queue_move(queue, &state, fault)) {
+        return true;
+    }
+    vds_queue_replace(queue, NULL, NULL);
+    return false;
+}
+
+typedef struct {
+    VdsVirtioDevice *device;
+    VdsGuestMap *map;
+} MapCall;
+
+static void map_task(void *user)
+{
+    const MapCall *call = user;
+    VdsVirtioDevice *device = call->device;
+
+    for (unsigned i = 0; device->queues && i < device->n_queues; i++) {
+        VdsVirtQueue *queue = device->queues[i];
+        g_autoptr(GError) fault = NULL;
+
+        if (queue && queue->ring && !move(queue, call->map, &fault) && queue->enabled) {
+            vds_virtio_device_break(device, "%s, in queue %u",
+                                    fault ? fault->message : "C3: no memory is mapped",
+                                    i);
+        }
+    }
+}
+
+/* The map before goes last: until then it may be a query's, on this thread. */
+void vds_virtio_driver_set_map(VdsVirtioDevice *device, VdsGuestMap *map)
+{
+    MapCall call = {device, map};
+    VdsGuestMap *before;
+
+    vds_device_lock(device);
+    before = device->map;
+    device->map = vds_guest_map_ref(map);
+    vds_device_unlock(device);
+    if (atomic_load_explicit(&device->entered, memory_order_acquire) && map != before) {
+        vds_io_thread_call(device->thread, map_task, &call);
+    }
+    vds_guest_map_unref(before);
+}
+
+static void move_task(void *user)
+{
+    VdsQueueCall *call = user;
+    VdsVirtioDevice *device = call->device;
+    VdsVirtQueue *queue = vds_queue_touch(call);
+    g_autoptr(GError) fault = NULL;
+
+    if (!queue) {
+        return;
+    }
+    if (!queue->ring) {
+        vds_queue_refuse(call, "is moved without a ring");
+        return;
+    }
+    vds_device_lock(device);
+    queue->setup.desc = call->setup->desc;
+    queue->setup.avail = call->setup->avail;
+    queue->setup.used = call->setup->used;
+    vds_device_unlock(device);
+    call->ok = move(queue, device->map, &fault);
+    if (!call->ok) {
+        vds_device_fault(device, fault->message);
+        vds_queue_refuse(call, fault->message);
+        return;
+    }
+    vds_queue_dispatch(queue); /* what was asked of the driver stands elsewhere */
+}
+
+bool vds_virtio_driver_move_queue(VdsVirtioDevice *device, unsigned n,
+                                  const VdsQueueSetup *setup, GError **error)
+{
+    VdsQueueCall call = {.device = device, .n = n, .setup = setup, .error = error};
+
+    return vds_queue_enter(&call, move_task);
+}
+
+/* ---- a vhost-user front-end -----------------------------------------------------------
+ */
+
+void vds_virtio_driver_set_vhost_state(VdsVirtioDevice *device,
+                                       const VdsVhostState *state)
+{
+    vds_device_lock(device);
+    device->state.vhost_started = state != NULL;
+    if (state) {
+        device->state.vhost = *state;
+    }
+    vds_device_unlock(device);
+}
+
+typedef struct {
+    VdsQueueCall call;
+    const VdsVhostQueue *vhost;
+} VhostCall;
+
+static void vhost_task(void *user)
+{
+    VhostCall *call = user;
+    VdsVirtQueue *queue = vds_queue_touch(&call->call);
+
+    if (queue) {
+        vds_device_lock(call->call.device);
+        queue->has_vhost = call->vhost != NULL;
+        queue->vhost = call->vhost ? *call->vhost : (VdsVhostQueue){0};
+        vds_device_unlock(call->call.device);
+    }
+}
+
+void vds_virtio_driver_set_vhost_queue(VdsVirtioDevice *device, unsigned n,
+                                       const VdsVhostQueue *vhost)
+{
+    VhostCall call = {{.device = device, .n = n}, vhost};
+
+    /* Without its thread the device has no queues to speak of. */
+    (void)vds_device_enter(device, vhost_task, &call, NULL);
+}

@@ -1,0 +1,217 @@
+/*
+ * virtio: a driver that is a vhost-user front-end: memory that comes and goes under
+ * running queues, rings that move, what queries show of that side.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+
+#include "live-fixture.h"
+
+enum { RAM = 1 << 20, BORDER = 0x2000 }; /* rings lie before, buffers behind it */
+
+/* The fixture's RAM again, in two regions, as a front-end would send it. */
+typedef struct {
+    Fixture live;
+    VdsGuestRegion rings, buffers;
+    VdsGuestMap *map;
+} Front;
+
+static void front_init(Front *front, uint64_t features)
+{
+    VdsGuestRamConfig config = {.kind = VDS_GUEST_RAM_MEMFD, .size = RAM};
+    g_autoptr(VdsGuestMap) first = NULL;
+    int fd;
+
+    fixture_init_with(&front->live, &loop_ops, &config);
+    fd = vds_guest_ram_get_fd(front->live.ram);
+    front->rings = (VdsGuestRegion){0, BORDER, fd, 0, 0x10000};
+    front->buffers = (VdsGuestRegion){BORDER, RAM - BORDER, fd, BORDER, 0x800000};
+    first = vds_guest_map_with(NULL, &front->rings, NULL);
+    front->map = vds_guest_map_with(first, &front->buffers, NULL);
+    assert_non_null(front->map);
+    assert_true(front->live.driver.buffers >= BORDER);
+    vds_virtio_driver_set_map(front->live.device, front->map);
+    assert_true(driver_start(&front->live.driver, features));
+}
+
+static void front_clear(Front *front)
+{
+    fixture_clear(&front->live);
+    vds_guest_map_unref(front->map);
+}
+
+static void test_queues_move_to_another_map(void **state)
+{
+    static const uint64_t formats[] = {LOOP_SPLIT, LOOP_SPLIT_EVENT, LOOP_PACKED,
+                                       LOOP_PACKED_EVENT};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
+        const VdsGuestRegion more = {RAM, 4096, -1, 0, 0x4000000};
+        g_autoptr(VdsGuestMap) other = NULL;
+        Front front;
+
+        front_init(&front, formats[i]);
+        ping(&front.live, "before");
+        front.live.loop.park = true;
+        assert_true(driver_send(&front.live.driver, 1, "parked"));
+        driver_kick(&front.live.driver);
+        driver_settle(&front.live.driver);
+        other = vds_guest_map_with(front.map, &more, NULL);
+        vds_virtio_driver_set_map(front.live.device, other);
+        assert_ptr_equal(queue_of(&front.live).map, other);
+        /* what was popped before goes on in it */
+        front.live.loop.park = false;
+        loop_answer_parked(&front.live.loop);
+        assert_answered(&front.live, 1, "parked");
+        ping(&front.live, "after");
+        assert_reason(&front.live, NULL);
+        front_clear(&front);
+    }
+}
+
+static void test_a_ring_that_is_not_mapped_any_more(void **state)
+{
+    g_autoptr(VdsGuestMap) rest = NULL;
+    Front front;
+
+    front_init(&front, LOOP_SPLIT);
+    ping(&front.live, "before");
+    rest = vds_guest_map_without(front.map, &front.rings, NULL);
+    vds_virtio_driver_set_map(front.live.device, rest);
+    assert_reason(&front.live, "C3");
+    assert_true(queue_of(&front.live).map == NULL || queue_of(&front.live).map == rest);
+    /* as a driver would go on */
+    vds_virtio_device_reset(front.live.device);
+    vds_virtio_driver_set_map(front.live.device, front.map);
+    assert_true(driver_start(&front.live.driver, LOOP_SPLIT));
+    ping(&front.live, "anew");
+    front_clear(&front);
+}
+
+/* A queue that is not enabled just loses its ring. */
+static void test_a_stopped_ring_is_not_missed(void **state)
+{
+    g_autoptr(VdsGuestMap) rest = NULL;
+    Front front;
+
+    front_init(&front, LOOP_SPLIT);
+    assert_true(vds_virtio_driver_disable_queue(front.live.device, 0, NULL));
+    rest = vds_guest_map_without(front.map, &front.rings, NULL);
+    vds_virtio_driver_set_map(front.live.device, rest);
+    assert_reason(&front.live, NULL);
+    assert_false(vds_virtio_driver_enable_queue(front.live.device, 0, NULL));
+    vds_virtio_driver_set_map(front.live.device, NULL);
+    assert_reason(&front.live, NULL);
+    front_clear(&front);
+}
+
+static void test_a_buffer_that_is_not_mapped_any_more(void **state)
+{
+    g_autoptr(VdsGuestMap) rest = NULL;
+    Front front;
+
+    front_init(&front, LOOP_SPLIT);
+    front.live.loop.park = true;
+    assert_true(driver_send(&front.live.driver, 0, "gone"));
+    driver_kick(&front.live.driver);
+    driver_settle(&front.live.driver);
+    rest = vds_guest_map_without(front.map, &front.buffers, NULL);
+    vds_virtio_driver_set_map(front.live.device, rest);
+    assert_reason(&front.live, NULL);
+    loop_answer_parked(&front.live.loop);
+    assert_reason(&front.live, "R6");
+    front_clear(&front);
+}
+
+/* The same ring, its memory behind other addresses as well. */
+static void test_a_ring_moves(void **state)
+{
+    VdsQueueSetup setup;
+    g_autoptr(VdsGuestMap) twice = NULL;
+    g_autoptr(GError) error = NULL;
+    VdsGuestRegion again;
+    Front front;
+
+    front_init(&front, LOOP_SPLIT_EVENT);
+    ping(&front.live, "before");
+    again = front.rings;
+    again.gpa = 0x10000000;
+    again.uva = 0x40000000;
+    twice = vds_guest_map_with(front.map, &again, NULL);
+    vds_virtio_driver_set_map(front.live.device, twice);
+    setup = front.live.driver.setup;
+    setup.desc += again.gpa;
+    setup.avail += again.gpa;
+    setup.used += again.gpa;
+    assert_true(vds_virtio_driver_move_queue(front.live.device, 0, &setup, NULL));
+    assert_true(queue_of(&front.live).desc == setup.desc);
+    assert_int_equal(queue_of(&front.live).used_idx, 1);
+    ping(&front.live, "after");
+    /* and once more, with the lower one taken away */
+    g_clear_pointer(&twice, vds_guest_map_unref);
+    setup.used += 0x1000000;
+    assert_false(vds_virtio_driver_move_queue(front.live.device, 0, &setup, &error));
+    assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_QUEUE));
+    assert_reason(&front.live, "C3");
+    g_clear_error(&error);
+    assert_false(vds_virtio_driver_move_queue(front.live.device, 0, &setup, &error));
+    assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_QUEUE));
+    front_clear(&front);
+}
+
+/* ---- queries ---- */
+
+static void test_what_queries_show(void **state)
+{
+    const VdsVhostState vhost = {.n_mem_sections = 2,
+                                 .nvqs = 1,
+                                 .features = {{LOOP_OFFERED, 0}},
+                                 .protocol_features = 0x220};
+    const VdsVhostQueue queue = {
+        .kick = 7, .call = 9, .desc = 0x11000, .avail = 0x11400, .used = 0x11800};
+    Front front;
+
+    front_init(&front, LOOP_SPLIT);
+    assert_false(state_of(&front.live).vhost_started);
+    assert_true(queue_of(&front.live).has_shadow_avail);
+    vds_virtio_driver_set_vhost_state(front.live.device, &vhost);
+    assert_true(state_of(&front.live).vhost_started);
+    assert_true(state_of(&front.live).vhost.protocol_features == 0x220);
+    /* nobody's position, until the queue is among the back-end's */
+    assert_false(queue_of(&front.live).has_vhost);
+    assert_false(queue_of(&front.live).has_last_avail);
+    assert_false(queue_of(&front.live).has_shadow_avail);
+    vds_virtio_driver_set_vhost_queue(front.live.device, 0, &queue);
+    ping(&front.live, "counted");
+    assert_true(queue_of(&front.live).has_vhost);
+    assert_true(queue_of(&front.live).has_last_avail);
+    assert_false(queue_of(&front.live).has_shadow_avail);
+    assert_int_equal(queue_of(&front.live).last_avail_idx, 1);
+    assert_true(queue_of(&front.live).vhost.kick == 7);
+    assert_true(queue_of(&front.live).vhost.used == 0x11800);
+    vds_virtio_device_reset(front.live.device);
+    assert_true(state_of(&front.live).vhost_started);
+    assert_true(queue_of(&front.live).has_vhost);
+    vds_virtio_driver_set_vhost_queue(front.live.device, 0, NULL);
+    vds_virtio_driver_set_vhost_queue(front.live.device, 99, &queue); /* not there */
+    vds_virtio_driver_set_vhost_state(front.live.device, NULL);
+    assert_false(state_of(&front.live).vhost_started);
+    assert_true(queue_of(&front.live).has_shadow_avail);
+    front_clear(&front);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_queues_move_to_another_map),
+        cmocka_unit_test(test_a_ring_that_is_not_mapped_any_more),
+        cmocka_unit_test(test_a_stopped_ring_is_not_missed),
+        cmocka_unit_test(test_a_buffer_that_is_not_mapped_any_more),
+        cmocka_unit_test(test_a_ring_moves),
+        cmocka_unit_test(test_what_queries_show),
+    };
+
+    return cmocka_run_group_tests_name("virtio-vhost", tests, NULL, NULL);
+}
