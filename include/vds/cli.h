@@ -64,18 +64,21 @@ typedef struct {
 } VdsDeviceOption;
 
 typedef struct {
-    GPtrArray *chardevs; /* VdsChardev * */
-    GPtrArray *mons;     /* VdsMon * */
-    GPtrArray *backends; /* VdsBackendOption * */
-    GPtrArray *devices;  /* VdsDeviceOption *, in the order given */
-    char *name;          /* (nullable) -name guest= or the bare value */
-    char *uuid;          /* (nullable) canonical lower case */
-    char *machine;       /* machine type, "vds" when not given */
+    GPtrArray *chardevs;  /* VdsChardev * */
+    GPtrArray *mons;      /* VdsMon * */
+    GPtrArray *backends;  /* VdsBackendOption * */
+    GPtrArray *devices;   /* VdsDeviceOption *, in the order given */
+    char *name;           /* (nullable) -name guest= or the bare value */
+    char *uuid;           /* (nullable) canonical lower case */
+    char *machine;        /* as given, "vds" when not; who knows machines checks it */
+    char *machine_origin; /* (nullable) the last -machine */
     VdsProps *machine_props;
     uint64_t memory_bytes; /* -m, 64 MiB when not given */
     bool memory_given;
-    bool paused;   /* -S */
-    char *pidfile; /* (nullable) */
+    bool paused;      /* -S */
+    bool no_shutdown; /* a machine that ends stays to be looked at */
+    bool no_reboot;   /* a reset is an end */
+    char *pidfile;    /* (nullable) */
     bool daemonize;
     bool show_version, show_help;
 } VdsOptions;

@@ -24,12 +24,22 @@ enum { VDS_CMDS_LEVEL_MAJOR = 8, VDS_CMDS_LEVEL_MINOR = 2, VDS_CMDS_LEVEL_MICRO 
 
 typedef struct VdsCmds VdsCmds;
 
+/* Why the machine ends. */
+typedef enum {
+    VDS_SHUTDOWN_QMP_QUIT,
+    VDS_SHUTDOWN_SIGNAL,
+    VDS_SHUTDOWN_RESET, /* system_reset under -no-reboot */
+    VDS_SHUTDOWN_GUEST, /* the guest switched itself off */
+} VdsShutdownCause;
+
 /* What handlers may ask of the process; borrowed, outlives the commands. */
 typedef struct {
-    const char *name;         /* (nullable) -name */
-    const char *uuid;         /* (nullable) -uuid */
-    const char *package;      /* our name and version, the greeting's package */
-    void (*quit)(void *user); /* ends the process once the reply is on its way */
+    const char *name;    /* (nullable) -name */
+    const char *uuid;    /* (nullable) -uuid */
+    const char *package; /* our name and version, the greeting's package */
+    bool no_reboot;      /* -no-reboot: system_reset is an end, too */
+    /* The machine is to end, and maybe the process: once the reply is on its way. */
+    void (*end)(void *user, VdsShutdownCause cause);
     void *user;
 } VdsCmdsHost;
 
@@ -45,8 +55,7 @@ extern const VdsQapiDispatch vds_cmds_dispatch;
 char *vds_cmds_hmp(VdsCmds *cmds, const char *line);
 
 /* The SHUTDOWN event. */
-typedef enum { VDS_SHUTDOWN_QMP_QUIT, VDS_SHUTDOWN_SIGNAL } VdsShutdownCause;
-void vds_cmds_emit_shutdown(VdsCmds *cmds, bool guest, VdsShutdownCause cause);
+void vds_cmds_emit_shutdown(VdsCmds *cmds, VdsShutdownCause cause);
 
 /* The row of device kind virtio-replay, for main's table. */
 extern const VdsDeviceClass vds_cmds_replay_class;

@@ -39,6 +39,8 @@ typedef struct {
     void (*resumed)(void *user);
     void (*stopped)(void *user);
     void (*reset)(void *user);
+    void (*powerdown)(void *user);   /* the power button was pressed */
+    void (*powered_off)(void *user); /* the guest ended; the machine still runs */
     void (*device_deleted)(void *user, const char *id /* (nullable) */, const char *path);
     /* pages of 4 KiB that a balloon's driver says it gave; see open_mailbox */
     void (*balloon_changed)(void *user, uint32_t pages);
@@ -47,7 +49,21 @@ typedef struct {
 
 typedef struct VdsMachine VdsMachine;
 
-/* `classes` (NULL-terminated, borrowed) are the rows; the machine starts in prelaunch. */
+/* A machine that -machine may name. */
+typedef struct {
+    const char *name;
+    const char *alias;  /* (nullable) a second name, QEMU's for the newest version */
+    const char *ram_id; /* of the memory backend that is made when none is named */
+    unsigned max_cpus;
+    bool is_default;
+} VdsMachineModel;
+typedef void (*VdsMachineModelFunc)(const VdsMachineModel *model, void *user);
+void vds_machine_foreach_model(VdsMachineModelFunc func, void *user);
+/* By name or alias.  (nullable) */
+const VdsMachineModel *vds_machine_model_find(const char *name);
+
+/* `type_name` is a model's, or any other: a machine without a model (tests).  `classes`
+ * (NULL-terminated, borrowed) are the rows; the machine starts in prelaunch. */
 VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *classes);
 void vds_machine_free(VdsMachine *machine); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMachine, vds_machine_free)
@@ -105,6 +121,12 @@ bool vds_machine_is_running(const VdsMachine *machine);
 bool vds_machine_cont(VdsMachine *machine, GError **error);
 void vds_machine_stop(VdsMachine *machine); /* no-op when not running */
 void vds_machine_reset(VdsMachine *machine);
+/* Presses the power button.  A guest that runs ends, one that does not will when it runs
+ * again; before the first cont there is none.  Listeners hear of it in a later turn of
+ * the main loop (see open_mailbox), behind what a client asked. */
+void vds_machine_press_power(VdsMachine *machine);
+/* As stop, but only a reset leads on; what there was stays readable. */
+void vds_machine_shut_down(VdsMachine *machine);
 
 /* ---- what devices are wired to: -netdev, -blockdev, -chardev, -object, -fsdev ---- */
 /* kind is the option's name; props as given (with id or node-name).  Refuses a second one

@@ -89,25 +89,6 @@ bool vds_cli_apply_global(VdsCliParse *parse, const VdsCliRow *row, const char *
 
 /* ---- the machine ------------------------------------------------------------------- */
 
-static bool machine_type_is_known(const char *type)
-{
-    static const char *const whole[] = {"vds", "none", "pc", "q35"};
-    static const char *const versioned[] = {"pc-q35-", "pc-i440fx-"};
-
-    for (size_t i = 0; i < G_N_ELEMENTS(whole); i++) {
-        if (strcmp(type, whole[i]) == 0) {
-            return true;
-        }
-    }
-    for (size_t i = 0; i < G_N_ELEMENTS(versioned); i++) {
-        if (g_str_has_prefix(type, versioned[i]) &&
-            g_ascii_isdigit(type[strlen(versioned[i])])) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* A later -machine adds to an earlier one, as in QEMU. */
 static void machine_props_merge(VdsOptions *options, const VdsProps *props)
 {
@@ -132,11 +113,8 @@ bool vds_cli_apply_machine(VdsCliParse *parse, const VdsCliRow *row, const char 
         return false;
     }
     machine_props_merge(parse->options, props);
-    if (!machine_type_is_known(parse->options->machine)) {
-        g_set_error(error, VDS_CLI_ERROR, VDS_CLI_ERROR_VALUE,
-                    "unsupported machine type, 'vds' is the one without a model");
-        return false;
-    }
+    g_free(parse->options->machine_origin);
+    parse->options->machine_origin = g_strdup(parse->origin);
     return true;
 }
 
@@ -208,6 +186,20 @@ bool vds_cli_apply_paused(VdsCliParse *parse, const VdsCliRow *row, const char *
                           GError **error)
 {
     parse->options->paused = true;
+    return true;
+}
+
+bool vds_cli_apply_no_shutdown(VdsCliParse *parse, const VdsCliRow *row,
+                               const char *argument, GError **error)
+{
+    parse->options->no_shutdown = true;
+    return true;
+}
+
+bool vds_cli_apply_no_reboot(VdsCliParse *parse, const VdsCliRow *row,
+                             const char *argument, GError **error)
+{
+    parse->options->no_reboot = true;
     return true;
 }
 

@@ -98,6 +98,10 @@ bool vds_cli_apply_daemonize(VdsCliParse *parse, const VdsCliRow *row,
                              const char *argument, GError **error);
 bool vds_cli_apply_paused(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
                           GError **error);
+bool vds_cli_apply_no_shutdown(VdsCliParse *parse, const VdsCliRow *row,
+                               const char *argument, GError **error);
+bool vds_cli_apply_no_reboot(VdsCliParse *parse, const VdsCliRow *row,
+                             const char *argument, GError **error);
 bool vds_cli_apply_help(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
                         GError **error);
 bool vds_cli_apply_version(VdsCliParse *parse, const VdsCliRow *row, const char *argument,

@@ -29,6 +29,7 @@ void vds_options_free(VdsOptions *options)
         g_free(options->name);
         g_free(options->uuid);
         g_free(options->machine);
+        g_free(options->machine_origin);
         vds_props_free(options->machine_props);
         g_free(options->pidfile);
         g_free(options);

@@ -13,7 +13,6 @@
 #define NO_FIRMWARE "nothing boots here"
 #define NO_SCREEN "there is no screen"
 #define NO_DEFAULTS "there are no default devices and no configuration files"
-#define NO_POWER "no guest switches itself off"
 
 const VdsCliRow vds_cli_rows[] = {
     {.name = "qmp",
@@ -111,6 +110,12 @@ const VdsCliRow vds_cli_rows[] = {
     {.name = "S",
      .apply = vds_cli_apply_paused,
      .help = "do not start the guest; cont does"},
+    {.name = "no-shutdown",
+     .apply = vds_cli_apply_no_shutdown,
+     .help = "a guest that switched itself off stays, in run state shutdown"},
+    {.name = "no-reboot",
+     .apply = vds_cli_apply_no_reboot,
+     .help = "system_reset ends the machine instead"},
     {.name = "pidfile",
      .argument = "PATH",
      .apply = vds_cli_apply_pidfile,
@@ -143,8 +148,6 @@ const VdsCliRow vds_cli_rows[] = {
      .help = "messages are the same either way"},
     {.name = "no-acpi", .help = NO_FIRMWARE},
     {.name = "no-hpet", .help = "there is no timer chip"},
-    {.name = "no-reboot", .help = NO_POWER},
-    {.name = "no-shutdown", .help = NO_POWER},
     {.name = "no-user-config", .help = NO_DEFAULTS},
     {.name = "nodefaults", .help = NO_DEFAULTS},
     {.name = "nographic", .help = NO_SCREEN},

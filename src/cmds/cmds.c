@@ -21,6 +21,18 @@ static void on_reset(void *user)
                      QAPI_SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET);
 }
 
+static void on_powerdown(void *user)
+{
+    qapi_event_powerdown(((VdsCmds *)user)->sink);
+}
+
+static void on_powered_off(void *user)
+{
+    const VdsCmdsHost *host = ((VdsCmds *)user)->host;
+
+    host->end(host->user, VDS_SHUTDOWN_GUEST);
+}
+
 static void on_device_deleted(void *user, const char *id, const char *path)
 {
     qapi_event_device_deleted(((VdsCmds *)user)->sink, id, path);
@@ -39,6 +51,8 @@ VdsCmds *vds_cmds_new(VdsMachine *machine, const VdsCmdsHost *host,
         .resumed = on_resumed,
         .stopped = on_stopped,
         .reset = on_reset,
+        .powerdown = on_powerdown,
+        .powered_off = on_powered_off,
         .device_deleted = on_device_deleted,
         .balloon_changed = on_balloon_changed,
         .user = cmds,
@@ -61,14 +75,16 @@ void vds_cmds_free(VdsCmds *cmds)
     }
 }
 
-void vds_cmds_emit_shutdown(VdsCmds *cmds, bool guest, VdsShutdownCause cause)
+void vds_cmds_emit_shutdown(VdsCmds *cmds, VdsShutdownCause cause)
 {
     static const QapiShutdownCause reasons[] = {
         [VDS_SHUTDOWN_QMP_QUIT] = QAPI_SHUTDOWN_CAUSE_HOST_QMP_QUIT,
         [VDS_SHUTDOWN_SIGNAL] = QAPI_SHUTDOWN_CAUSE_HOST_SIGNAL,
+        [VDS_SHUTDOWN_RESET] = QAPI_SHUTDOWN_CAUSE_HOST_QMP_SYSTEM_RESET,
+        [VDS_SHUTDOWN_GUEST] = QAPI_SHUTDOWN_CAUSE_GUEST_SHUTDOWN,
     };
 
-    qapi_event_shutdown(cmds->sink, guest, reasons[cause]);
+    qapi_event_shutdown(cmds->sink, cause == VDS_SHUTDOWN_GUEST, reasons[cause]);
 }
 
 const VdsQapiDispatch vds_cmds_dispatch = {qapi_commands, QAPI_N_COMMANDS};

@@ -84,7 +84,7 @@ QapiTargetInfo *qmp_query_target(VdsCmds *ctx, VdsArena *arena, GError **error)
 
 bool qmp_quit(VdsCmds *ctx, VdsArena *arena, GError **error)
 {
-    ctx->host->quit(ctx->host->user);
+    ctx->host->end(ctx->host->user, VDS_SHUTDOWN_QMP_QUIT);
     return true;
 }
 
@@ -101,7 +101,17 @@ bool qmp_cont(VdsCmds *ctx, VdsArena *arena, GError **error)
 
 bool qmp_system_reset(VdsCmds *ctx, VdsArena *arena, GError **error)
 {
-    vds_machine_reset(ctx->machine);
+    if (ctx->host->no_reboot) {
+        ctx->host->end(ctx->host->user, VDS_SHUTDOWN_RESET);
+    } else {
+        vds_machine_reset(ctx->machine);
+    }
+    return true;
+}
+
+bool qmp_system_powerdown(VdsCmds *ctx, VdsArena *arena, GError **error)
+{
+    vds_machine_press_power(ctx->machine);
     return true;
 }
 

@@ -24,6 +24,12 @@ static void hmp_system_reset(VdsCmds *cmds, const HmpArg *args, GString *out,
     qmp_system_reset(cmds, cmds->hmp_arena, error);
 }
 
+static void hmp_system_powerdown(VdsCmds *cmds, const HmpArg *args, GString *out,
+                                 GError **error)
+{
+    qmp_system_powerdown(cmds, cmds->hmp_arena, error);
+}
+
 static void hmp_device_del(VdsCmds *cmds, const HmpArg *args, GString *out,
                            GError **error)
 {
@@ -121,6 +127,12 @@ const HmpCommand hmp_commands[] = {
      hmp_info_commands},
     {"quit|q", {HMP_END}, "", "end this program", hmp_quit, NULL},
     {"stop|s", {HMP_END}, "", "pause the built-in guest", hmp_stop, NULL},
+    {"system_powerdown",
+     {HMP_END},
+     "",
+     "press the power button",
+     hmp_system_powerdown,
+     NULL},
     {"system_reset", {HMP_END}, "", "reset every device", hmp_system_reset, NULL},
     {NULL, {HMP_END}, NULL, NULL, NULL, NULL},
 };

@@ -25,7 +25,6 @@ static const struct {
     Root roots[2];
 } families[] = {
     {"pc-q35", {{"pcie.0", "PCIE"}}},
-    {"q35", {{"pcie.0", "PCIE"}}},
     {"pc", {{"pci.0", "PCI"}}},
     {"", {{"pci.0", "PCIE"}, {"pcie.0", "PCIE"}}},
 };

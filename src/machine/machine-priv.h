@@ -59,7 +59,8 @@ typedef struct VdsPart {
 struct VdsMachine {
     VdsTree *tree;
     VdsNode *peripheral, *anonymous;
-    char *type; /* "pc-machine" */
+    char *type;   /* "pc-q35-8.2-machine" */
+    char *ram_id; /* of the RAM that is made when none is named */
     const VdsDeviceClass *const *classes;
     GHashTable *drivers; /* name or alias -> VdsDriver */
     GHashTable *parts;   /* a set of VdsPart by (kind, id) */
@@ -75,6 +76,7 @@ struct VdsMachine {
     VdsMachineGuest guest;
     VdsRunState run_state;
     VdsMachineListener listener;
+    bool power_pressed;  /* and the guest has not ended yet */
     VdsMailbox *mailbox; /* (nullable) */
 };
 

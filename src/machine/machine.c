@@ -6,11 +6,14 @@
 
 VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *classes)
 {
+    const VdsMachineModel *model = vds_machine_model_find(type_name);
     VdsMachine *machine = g_new0(VdsMachine, 1);
     VdsNode *node;
 
     machine->tree = vds_tree_new();
-    machine->type = g_strdup_printf("%s-machine", type_name);
+    machine->type = g_strdup_printf("%s-machine", model ? model->name : type_name);
+    machine->ram_id =
+        model ? g_strdup(model->ram_id) : g_strdup_printf("%s.ram", type_name);
     machine->classes = classes;
     machine->drivers = vds_drivers_new(classes);
     machine->parts = vds_parts_new();
@@ -66,6 +69,7 @@ void vds_machine_free(VdsMachine *machine)
     g_hash_table_unref(machine->by_path);
     g_hash_table_unref(machine->buses);
     g_hash_table_unref(machine->bus_numbers);
+    g_free(machine->ram_id);
     g_free(machine->type);
     g_free(machine);
 }
@@ -115,6 +119,43 @@ static bool resume(VdsMachine *machine, GError **error)
     return !guest->resume || guest->resume(guest->user, error);
 }
 
+/* ---- power ---- */
+
+/* In a turn of the main loop of its own; at once where nobody opened the mailbox. */
+static void later(VdsMachine *machine, VdsTaskFunc func)
+{
+    if (machine->mailbox) {
+        vds_mailbox_post(machine->mailbox, func, machine);
+    } else {
+        func(machine);
+    }
+}
+
+/* As Linux: its devices stay as they are, the machine goes. */
+static void end_guest(void *user)
+{
+    VdsMachine *machine = user;
+
+    if (vds_machine_is_running(machine)) {
+        machine->power_pressed = false;
+        tell(machine, machine->listener.powered_off);
+    }
+}
+
+static void press_power(void *user)
+{
+    VdsMachine *machine = user;
+
+    tell(machine, machine->listener.powerdown);
+    machine->power_pressed = machine->run_state == VDS_RUN_PAUSED;
+    end_guest(machine);
+}
+
+void vds_machine_press_power(VdsMachine *machine)
+{
+    later(machine, press_power);
+}
+
 bool vds_machine_cont(VdsMachine *machine, GError **error)
 {
     VdsRunState before = machine->run_state;
@@ -131,25 +172,39 @@ bool vds_machine_cont(VdsMachine *machine, GError **error)
             return false;
         }
         tell(machine, machine->listener.resumed);
+        if (machine->power_pressed) {
+            later(machine, end_guest);
+        }
     }
     return true;
 }
 
-void vds_machine_stop(VdsMachine *machine)
+static void halt(VdsMachine *machine, VdsRunState state)
 {
     if (vds_machine_is_running(machine)) {
         if (machine->guest.pause) {
             machine->guest.pause(machine->guest.user);
         }
-        enter(machine, VDS_RUN_PAUSED);
+        enter(machine, state);
         tell(machine, machine->listener.stopped);
     }
+}
+
+void vds_machine_stop(VdsMachine *machine)
+{
+    halt(machine, VDS_RUN_PAUSED);
+}
+
+void vds_machine_shut_down(VdsMachine *machine)
+{
+    halt(machine, VDS_RUN_SHUTDOWN);
 }
 
 /* A machine that was not running starts over, as QEMU's does: prelaunch.  One that was
  * has a guest already, whose thread cannot fail to be had. */
 void vds_machine_reset(VdsMachine *machine)
 {
+    machine->power_pressed = false;
     if (machine->guest.reset) {
         machine->guest.reset(machine->guest.user);
     }

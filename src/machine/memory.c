@@ -91,9 +91,7 @@ static bool read_backend(const VdsProps *props, VdsGuestRamConfig *config, GErro
 static bool add_default(VdsMachine *machine, uint64_t bytes, char **id, GError **error)
 {
     g_autoptr(VdsProps) props = vds_props_new();
-    const char *dash = strrchr(machine->type, '-'); /* "vds-machine" */
-    g_autofree char *name =
-        g_strdup_printf("%.*s.ram", (int)(dash - machine->type), machine->type);
+    const char *name = machine->ram_id ? machine->ram_id : "ram";
 
     if (vds_part_find(machine, "object", name)) {
         return refuse(error,
@@ -104,7 +102,7 @@ static bool add_default(VdsMachine *machine, uint64_t bytes, char **id, GError *
     vds_props_set_string(props, "qom-type", "memory-backend-memfd");
     vds_props_set_string(props, "id", name);
     vds_props_set_uint(props, "size", bytes);
-    *id = g_steal_pointer(&name);
+    *id = g_strdup(name);
     return vds_machine_backend_add(machine, "object", props, error);
 }
 

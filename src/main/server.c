@@ -8,6 +8,7 @@
 #include <glib-unix.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "main-priv.h"
 #include "vds/cmds.h"
@@ -53,17 +54,26 @@ static void on_event(void *user, const VdsQapiEvent *event, const void *data)
     }
 }
 
-static void server_end(VdsMainServer *server, VdsShutdownCause cause)
+/* -no-shutdown is about ends that the machine comes to, not about those asked for. */
+static bool stays(const VdsMainServer *server, VdsShutdownCause cause)
 {
-    if (!server->ending) {
-        server->ending = true;
-        vds_cmds_emit_shutdown(server->cmds, false, cause);
-    }
+    return server->options->no_shutdown &&
+           (cause == VDS_SHUTDOWN_GUEST || cause == VDS_SHUTDOWN_RESET);
 }
 
-static void on_quit(void *user)
+static void on_end(void *user, VdsShutdownCause cause)
 {
-    server_end(user, VDS_SHUTDOWN_QMP_QUIT);
+    VdsMainServer *server = user;
+
+    if (server->ending) {
+        return;
+    }
+    vds_cmds_emit_shutdown(server->cmds, cause);
+    if (stays(server, cause)) {
+        vds_machine_shut_down(server->machine);
+    } else {
+        server->ending = true;
+    }
 }
 
 static gboolean on_signal(int fd, GIOCondition condition, void *user)
@@ -74,7 +84,7 @@ static gboolean on_signal(int fd, GIOCondition condition, void *user)
 
     if (number != 0) {
         vds_main_report("terminating on signal %d from pid %d", number, (int)from);
-        server_end(server, VDS_SHUTDOWN_SIGNAL);
+        on_end(server, VDS_SHUTDOWN_SIGNAL);
     }
     return G_SOURCE_CONTINUE;
 }
@@ -206,11 +216,25 @@ static GPtrArray *all_classes(void)
     return classes;
 }
 
+/* The words are QEMU's. */
+static bool check_machine(const VdsOptions *options)
+{
+    if (!vds_machine_model_find(options->machine)) {
+        vds_main_report("%s: unsupported machine type, 'vds' is the one without a model",
+                        options->machine_origin);
+        return false;
+    }
+    return true;
+}
+
 static bool start_machine(VdsMainServer *server)
 {
     const VdsOptions *options = server->options;
     GError *error = NULL;
 
+    if (!check_machine(options)) {
+        return false;
+    }
     server->classes = all_classes();
     server->machine = vds_machine_new(
         options->machine, (const VdsDeviceClass *const *)server->classes->pdata);
@@ -234,7 +258,8 @@ static void start_cmds(VdsMainServer *server)
         .name = server->options->name,
         .uuid = server->options->uuid,
         .package = PACKAGE,
-        .quit = on_quit,
+        .no_reboot = server->options->no_reboot,
+        .end = on_end,
         .user = server,
     };
     server->sink = (VdsEventSink){.emit = on_event, .user = server};
@@ -343,10 +368,25 @@ static bool server_start(VdsMainServer *server)
 
 /* ---- run and end ------------------------------------------------------------------- */
 
+/* libvirt asks a daemon of machine none what it can do and then ends it, unless it is
+ * killed meanwhile: such a daemon is its first clients' alone. */
+static bool is_probe(const VdsOptions *options)
+{
+    return options->daemonize && strcmp(options->machine, "none") == 0;
+}
+
 static void server_run(VdsMainServer *server)
 {
+    bool probe = is_probe(server->options);
+    bool seen = false;
+
     while (!server->ending) {
+        unsigned n;
+
         g_main_context_iteration(server->context, TRUE);
+        n = vds_monitor_count_sessions(server->monitor);
+        server->ending |= probe && seen && n == 0;
+        seen |= n > 0;
     }
     vds_monitor_flush(server->monitor, FLUSH_MS);
 }

@@ -44,7 +44,7 @@ def daemon(*args, cwd=None, probe=()):
         pid = int((folder / "pid").read_text())
         try:
             yield folder, pid
-            if not gone(pid):
+            with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             await_end(pid)
             equal(os.listdir(name), [])
