@@ -47,11 +47,23 @@ void vds_guest_device_error(VdsGuestDevice *device, const char *format, ...)
     va_end(args);
 }
 
+/* What cannot be read any more (R6) does not say whether a kick is wanted, and one too
+ * many is never wrong (2.7.10): the device finds out for itself, and keeps the reason. */
+static void kick_unasked(VdsGuestDevice *device)
+{
+    for (unsigned i = 0; i < device->n_queues; i++) {
+        vds_virtio_driver_kick(device->virtio, i);
+    }
+}
+
 /* What it holds stays until it is reset: the device may still use it. */
 void vds_guest_device_fail(VdsGuestDevice *device, GError *error)
 {
     note_error(device, g_strdup(error->message));
     g_error_free(error);
+    if (device->life == VDS_GUEST_DRIVEN) {
+        kick_unasked(device);
+    }
     device->life = VDS_GUEST_IDLE;
     vds_guest_device_set_timer(device, false);
     vds_virtio_driver_set_status(
