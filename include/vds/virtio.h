@@ -162,6 +162,11 @@ typedef struct {
     void (*stop)(void *instance);
     void (*reset)(void *instance); /* drops the requests it keeps */
     void (*queue_reset)(void *instance, VdsVirtQueue *queue); /* those of this queue */
+    /* The queue stops (vhost-user: GET_VRING_BASE) and gives no more requests.  Those
+     * that only wait for something are put back, the youngest first; all others are
+     * completed as soon as may be, also while the device is stopped.  Called again with
+     * each kick until none is left. */
+    void (*queue_stop)(void *instance, VdsVirtQueue *queue);
     /* The driver wrote this part of the config space. */
     void (*config_written)(void *instance, unsigned offset, unsigned len);
     /* After reset, on the thread that frees the device. */
@@ -343,6 +348,15 @@ bool vds_virtio_driver_move_queue(VdsVirtioDevice *device, unsigned n,
                                   const VdsQueueSetup *setup, GError **error);
 /* Not served any more; addresses and indices stay. */
 bool vds_virtio_driver_disable_queue(VdsVirtioDevice *device, unsigned n, GError **error);
+/* The same, and `done` is told once no request is under way: posted to `box`, once,
+ * whatever happens meanwhile (a reset, the end of the device).  `base` goes on where this
+ * stops, as GET_VRING_BASE says it: last_avail_idx; of a packed ring (P10) last_avail in
+ * bits 0 to 14, its wrap counter in 15, and used above in the same way.  Until then the
+ * queue can be neither set up nor enabled.  Kicks are still needed where a device waits
+ * for its turn. */
+typedef void (*VdsQueueStoppedFunc)(unsigned n, uint32_t base, void *user);
+void vds_virtio_driver_stop_queue(VdsVirtioDevice *device, unsigned n, VdsMailbox *box,
+                                  VdsQueueStoppedFunc done, void *user);
 /* virtio 1.2, 2.6.1; needs RING_RESET. */
 bool vds_virtio_driver_reset_queue(VdsVirtioDevice *device, unsigned n, GError **error);
 

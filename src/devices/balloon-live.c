@@ -214,6 +214,16 @@ static void balloon_queue_reset(void *instance, VdsVirtQueue *queue)
     }
 }
 
+/* The buffer is posted before anybody asks, so its next device finds it again. */
+static void balloon_queue_stop(void *instance, VdsVirtQueue *queue)
+{
+    VdsBalloon *balloon = instance;
+
+    if (balloon->statistics && balloon->from == queue) {
+        vds_virt_queue_unpop(queue, g_steal_pointer(&balloon->statistics));
+    }
+}
+
 /* The driver's word is gone with the driver: QEMU says 0 after a reset, without an event.
  */
 static void balloon_reset(void *instance)
@@ -239,6 +249,7 @@ const VdsDeviceOps vds_balloon_ops = {
     .handle = balloon_handle,
     .reset = balloon_reset,
     .queue_reset = balloon_queue_reset,
+    .queue_stop = balloon_queue_stop,
     .config_written = balloon_config_written,
     .free = g_free,
     .config_writable = writable,

@@ -89,19 +89,6 @@ static void ready_push(VdsBlkRequest *request)
     blk->ready_end = &request->next;
 }
 
-static VdsBlkRequest *ready_shift(VdsBlk *blk)
-{
-    VdsBlkRequest *request = blk->ready;
-
-    if (request) {
-        blk->ready = request->next;
-        if (!blk->ready) {
-            blk->ready_end = &blk->ready;
-        }
-    }
-    return request;
-}
-
 static void flush_dirty(VdsBlk *blk)
 {
     if (blk->dirty) {
@@ -207,6 +194,13 @@ static bool serve_here(VdsBlkRequest *request)
     return true;
 }
 
+/* A kick of its queue brings the next turn, or the next step of the queue's stop. */
+static void kick_for(const VdsBlkRequest *request)
+{
+    vds_virtio_driver_kick(request->blk->device,
+                           vds_virt_queue_get_index(request->io->queue));
+}
+
 /* true: it waits for its next turn. */
 static bool advance_here(VdsBlkRequest *request)
 {
@@ -214,9 +208,7 @@ static bool advance_here(VdsBlkRequest *request)
         return false;
     }
     ready_push(request);
-    /* The next turn comes with a kick of its queue. */
-    vds_virtio_driver_kick(request->blk->device,
-                           vds_virt_queue_get_index(request->io->queue));
+    kick_for(request);
     return true;
 }
 
@@ -359,6 +351,7 @@ static void op_done(VdsBlkRequest *request)
         request_advance(request);
     } else {
         ready_push(request); /* what the driver sees stands still */
+        kick_for(request);   /* unless its queue is to stop */
     }
 }
 
@@ -366,10 +359,20 @@ static void op_done(VdsBlkRequest *request)
  * ----------------------------------------------------------------------------
  */
 
-static void ready_serve(VdsBlk *blk)
+/* Those of one queue, or all (NULL), as far as the turn goes. */
+static void ready_serve(VdsBlk *blk, const VdsVirtQueue *queue)
 {
-    while (blk->ready && blk->turn >= VDS_BLK_CHUNK) {
-        request_advance(ready_shift(blk));
+    VdsBlkRequest *request = blk->ready, *next;
+
+    blk->ready = NULL;
+    blk->ready_end = &blk->ready;
+    for (; request; request = next) {
+        next = request->next;
+        if ((queue && request->io->queue != queue) || blk->turn < VDS_BLK_CHUNK) {
+            ready_push(request);
+        } else {
+            request_advance(request);
+        }
     }
 }
 
@@ -420,7 +423,7 @@ static void blk_handle(void *instance, VdsVirtQueue *queue)
     VdsBlk *blk = instance;
 
     blk->turn = TURN_BYTES;
-    ready_serve(blk);
+    ready_serve(blk, NULL);
     queue_serve(blk, queue);
     feed(blk);
     turn_end(blk);
@@ -527,7 +530,7 @@ static void blk_start(void *instance)
     blk->rules.writeback = wants_writeback(blk);
     blk->active = true;
     blk->turn = TURN_BYTES;
-    ready_serve(blk);
+    ready_serve(blk, NULL);
     turn_end(blk);
 }
 
@@ -572,6 +575,18 @@ static void requests_drop(VdsBlk *blk, const VdsVirtQueue *queue)
 static void blk_queue_reset(void *instance, VdsVirtQueue *queue)
 {
     requests_drop(instance, queue);
+}
+
+/* What was begun is brought to its end, also while all else stands still: the driver
+ * itself waits for it. */
+static void blk_queue_stop(void *instance, VdsVirtQueue *queue)
+{
+    VdsBlk *blk = instance;
+
+    blk->turn = TURN_BYTES;
+    ready_serve(blk, blk->active ? NULL : queue);
+    feed(blk);
+    turn_end(blk);
 }
 
 static void blk_reset(void *instance)
@@ -638,6 +653,7 @@ const VdsDeviceOps vds_blk_ops = {
     .stop = blk_stop,
     .reset = blk_reset,
     .queue_reset = blk_queue_reset,
+    .queue_stop = blk_queue_stop,
     .config_written = blk_config_written,
     .free = blk_free,
     .config_writable = writable,

@@ -481,6 +481,24 @@ static void net_queue_reset(void *instance, VdsVirtQueue *queue)
     }
 }
 
+/* Buffers that no frame has come for. */
+static void net_queue_stop(void *instance, VdsVirtQueue *queue)
+{
+    VdsNet *net = instance;
+    unsigned index = vds_virt_queue_get_index(queue);
+    Held *held;
+
+    if (index % 2 != 0 || index == control_index(net)) {
+        return;
+    }
+    held = &net->held[index / 2];
+    while (held->n > 0) {
+        vds_virt_queue_unpop(queue, held->ios[--held->n]);
+    }
+    g_clear_pointer(&held->ios, g_free);
+    *held = (Held){0};
+}
+
 static void net_reset(void *instance)
 {
     VdsNet *net = instance;
@@ -522,6 +540,7 @@ const VdsDeviceOps vds_net_ops = {
     .stop = net_stop,
     .reset = net_reset,
     .queue_reset = net_queue_reset,
+    .queue_stop = net_queue_stop,
     .free = net_free,
 };
 

@@ -41,6 +41,7 @@ struct VdsSerialPort {
     bool ready;      /* the driver has it */
     bool guest_open; /* a program of the guest's has it */
     VdsIo *sending;  /* (nullable) popped; the wire has taken a part */
+    VdsBuf rest;     /* of what was being sent when its queue was stopped */
 };
 
 /* serial-live.c */
@@ -61,4 +62,6 @@ void vds_serial_port_start(VdsSerialPort *port);
 void vds_serial_port_stop(VdsSerialPort *port);
 /* The driver forgot it, and what was being sent (whose queue was reset). */
 void vds_serial_port_reset(VdsSerialPort *port);
+/* Its transmit queue stops: nothing is sent twice, and nothing lost. */
+void vds_serial_port_let_go(VdsSerialPort *port, VdsVirtQueue *queue);
 void vds_serial_port_emergency(VdsSerialPort *port, uint8_t byte);

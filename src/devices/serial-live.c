@@ -82,7 +82,16 @@ static void serial_queue_reset(void *instance, VdsVirtQueue *queue)
 
     if (port && port->sending && vds_virt_queue_get_index(queue) % 2 == 1) {
         vds_virt_queue_drop(queue, g_steal_pointer(&port->sending));
-        vds_serial_wire_want_out(port->wire, false);
+        vds_serial_wire_want_out(port->wire, vds_buf_len(&port->rest) > 0);
+    }
+}
+
+static void serial_queue_stop(void *instance, VdsVirtQueue *queue)
+{
+    VdsSerialPort *port = is_control(queue) ? NULL : port_of(instance, queue);
+
+    if (port && vds_virt_queue_get_index(queue) % 2 == 1) {
+        vds_serial_port_let_go(port, queue);
     }
 }
 
@@ -122,6 +131,7 @@ const VdsDeviceOps vds_serial_ops = {
     .stop = serial_stop,
     .reset = serial_reset,
     .queue_reset = serial_queue_reset,
+    .queue_stop = serial_queue_stop,
     .config_written = serial_config_written,
     .free = serial_free,
     .config_writable = writable,

@@ -54,10 +54,30 @@ static bool send_some(VdsSerialPort *port, VdsIo *io, size_t *turn)
     return vds_stream_left(&io->out) == 0;
 }
 
+/* false: the wire takes no more now. */
+static bool send_rest(VdsSerialPort *port)
+{
+    size_t len = vds_buf_len(&port->rest), taken = 0;
+
+    if (len > 0) {
+        taken = vds_serial_wire_write(port->wire, vds_buf_bytes(&port->rest), len);
+        vds_buf_consume(&port->rest, taken);
+    }
+    return taken == len;
+}
+
+static bool is_sending(const VdsSerialPort *port)
+{
+    return port->sending || vds_buf_len(&port->rest) > 0;
+}
+
 static void discard(VdsSerialPort *port, VdsVirtQueue *queue)
 {
     VdsIo *io;
 
+    if (port) {
+        vds_buf_clear(&port->rest);
+    }
     if (port && port->sending) {
         vds_virt_queue_complete(queue, g_steal_pointer(&port->sending), 0);
     }
@@ -76,7 +96,7 @@ void vds_serial_port_handle_out(VdsSerialPort *port, VdsVirtQueue *queue)
 {
     size_t turn = MAX_TURN;
 
-    while (has_taker(port)) {
+    while (has_taker(port) && send_rest(port)) {
         VdsIo *io = port->sending ? g_steal_pointer(&port->sending)
                                   : vds_virt_queue_pop_one(queue);
 
@@ -94,7 +114,7 @@ void vds_serial_port_handle_out(VdsSerialPort *port, VdsVirtQueue *queue)
     }
     vds_virt_queue_flush(queue);
     if (port && port->wire) {
-        vds_serial_wire_want_out(port->wire, port->sending != NULL);
+        vds_serial_wire_want_out(port->wire, is_sending(port));
     }
 }
 
@@ -177,7 +197,7 @@ static void on_changed(void *user)
         vds_serial_tell(port->serial, port->nr, VDS_SERIAL_TELL_OPEN);
     }
     vds_serial_port_update(port);
-    if (port->sending) {
+    if (is_sending(port)) {
         on_writable(port);
     }
 }
@@ -192,7 +212,7 @@ void vds_serial_port_start(VdsSerialPort *port)
         vds_serial_wire_start(port->wire, vds_virtio_device_get_io_thread(serial->device),
                               &wire_ops, port);
     }
-    if (port->sending) {
+    if (is_sending(port)) {
         on_writable(port);
     }
     vds_serial_port_update(port);
@@ -211,6 +231,26 @@ void vds_serial_port_reset(VdsSerialPort *port)
     if (port->sending) {
         vds_virt_queue_drop(queue_out(port), g_steal_pointer(&port->sending));
     }
+}
+
+void vds_serial_port_let_go(VdsSerialPort *port, VdsVirtQueue *queue)
+{
+    VdsIo *io = g_steal_pointer(&port->sending);
+    size_t left;
+
+    if (!io) {
+        return;
+    }
+    if (vds_stream_done(&io->out) == 0) {
+        vds_virt_queue_unpop(queue, io);
+        return;
+    }
+    /* A part is out already.  What the driver has more than that in one buffer is lost.
+     */
+    left = (size_t)MIN(vds_stream_left(&io->out), MAX_TURN);
+    vds_buf_commit(&port->rest,
+                   vds_stream_read(&io->out, vds_buf_reserve(&port->rest, left), left));
+    vds_virt_queue_complete(queue, io, 0);
 }
 
 void vds_serial_port_emergency(VdsSerialPort *port, uint8_t byte)
@@ -283,6 +323,7 @@ void vds_serial_port_free(VdsSerialPort *port)
     vds_io_thread_call(vds_virtio_device_get_io_thread(port->serial->device), detach,
                        port);
     vds_serial_wire_free(port->wire);
+    vds_buf_clear(&port->rest);
     g_free(port->name);
     g_free(port);
 }

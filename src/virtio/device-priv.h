@@ -64,6 +64,8 @@ struct VdsVirtioDevice {
     uint16_t sizes[];      /* offered */
 };
 
+typedef struct VdsQueueStop VdsQueueStop;
+
 struct VdsVirtQueue {
     /* Constant. */
     VdsVirtioDevice *device;
@@ -85,9 +87,12 @@ struct VdsVirtQueue {
     bool found_empty; /* by the last pop */
     int kick_fd;      /* of somebody else; -1 */
     VdsIoWatch *kick_watch;
+    VdsQueueStop *stops; /* (nullable) who waits for the last request */
 
     pthread_mutex_t lock; /* of all below */
     VdsVring *ring;       /* (nullable) */
+    uint32_t out;         /* requests of this epoch that the device has */
+    bool draining;        /* who gives back the last of them says so */
     uint64_t epoch;   /* of the ring; requests of an older one are void.  Changed on the
                          I/O thread, which reads it without the lock */
     VdsGuestMap *map; /* the ring's; borrowed from it, and read like epoch */
@@ -151,10 +156,16 @@ void vds_queue_refuse(VdsQueueCall *call, const char *why); /* QUEUE */
 /* The queue, made if need be.  (nullable) refused */
 VdsVirtQueue *vds_queue_touch(VdsQueueCall *call);
 
+/* stop.c, on the I/O thread: the device may have something to give back. */
+void vds_queue_drain(VdsVirtQueue *queue);
+/* Ends every stop that is under way: the ring goes. */
+void vds_queue_end_stops(VdsVirtQueue *queue);
+
 /* queue.c */
 VdsVirtQueue *vds_queue_new(VdsVirtioDevice *device, unsigned n);
 void vds_queue_free(VdsVirtQueue *queue); /* NULL is fine */
-/* ring: (nullable) (transfer full); what was popped from the one before is void. */
+/* ring: (nullable) (transfer full); what was popped from the one before is void, and who
+ * waited for it is told. */
 void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map);
 /* The ring goes on in setup's map, at its addresses.  An error of VDS_VRING_FAULT. */
 bool vds_queue_move(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fault);

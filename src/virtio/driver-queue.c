@@ -72,8 +72,9 @@ static void set_task(void *user)
     if (!queue) {
         return;
     }
-    if (queue->enabled) {
-        vds_queue_refuse(call, "is set up while it is enabled");
+    if (queue->enabled || queue->stops) {
+        vds_queue_refuse(call, queue->stops ? "is set up while it stops"
+                                            : "is set up while it is enabled");
         return;
     }
     if (call->setup->num == 0 || call->setup->num > VDS_VRING_MAX_NUM) {
@@ -163,6 +164,10 @@ static void enable_task(void *user)
 
     if (!queue || queue->enabled) {
         call->ok = queue != NULL;
+        return;
+    }
+    if (queue->stops) {
+        vds_queue_refuse(call, "is enabled while it stops");
         return;
     }
     settled = (device->state.status & VDS_STATUS_FEATURES_OK) ||

@@ -41,7 +41,7 @@ void vds_queue_free(VdsVirtQueue *queue)
     g_free(queue);
 }
 
-void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
+static void set_ring(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
 {
     VDS_LOCK_SCOPE(&queue->lock);
 
@@ -49,8 +49,15 @@ void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
     queue->ring = ring;
     queue->map = map;
     queue->epoch++;
+    queue->out = 0;
     queue->notify = true; /* as rings start */
     queue->unpublished = false;
+}
+
+void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
+{
+    vds_queue_end_stops(queue);
+    set_ring(queue, ring, map);
 }
 
 bool vds_queue_move(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fault)
@@ -134,6 +141,7 @@ static VdsIo *io_new(VdsVirtQueue *queue, VdsRequest *request)
         .request = request,
         .epoch = queue->epoch,
     };
+    queue->out++;
     return io;
 }
 
@@ -251,6 +259,7 @@ void vds_virt_queue_unpop(VdsVirtQueue *queue, VdsIo *io)
 
     if (io->epoch == queue->epoch) {
         vds_vring_unpop(queue->ring, io->request);
+        queue->out--;
         queue->found_empty = false;
         queue->budget++;
     } else {
@@ -259,21 +268,31 @@ void vds_virt_queue_unpop(VdsVirtQueue *queue, VdsIo *io)
     io_recycle(queue, io);
 }
 
+static void drain_task(void *user)
+{
+    vds_queue_drain(user);
+}
+
 void vds_virt_queue_complete(VdsVirtQueue *queue, VdsIo *io, uint64_t written)
 {
     g_autoptr(GError) fault = NULL;
+    bool last = false;
 
     g_assert(written <= io->in.total);
     pthread_mutex_lock(&queue->lock);
     if (io->epoch == queue->epoch) {
         queue->unpublished = true;
         vds_vring_push(queue->ring, io->request, (uint32_t)written, &fault);
+        last = --queue->out == 0 && queue->draining;
     } else {
         vds_request_free(io->request);
     }
     io_recycle(queue, io);
     pthread_mutex_unlock(&queue->lock);
     report(queue, fault);
+    if (last) {
+        vds_io_thread_post(queue->device->thread, drain_task, queue);
+    }
 }
 
 void vds_virt_queue_drop(VdsVirtQueue *queue, VdsIo *io)
@@ -377,6 +396,7 @@ void vds_queue_dispatch(VdsVirtQueue *queue)
     g_autoptr(GError) fault = NULL;
     bool interrupt = false, again = false;
 
+    vds_queue_drain(queue);
     if (!is_served(queue)) {
         return;
     }

@@ -26,8 +26,10 @@ enum { LOOP_QUEUES = 2, LOOP_NUM = 8, LOOP_BYTES = 256, LOOP_PARKED = 64 };
 /* What a test knows of its device; the counters are read after a call to the door. */
 typedef struct {
     VdsVirtioDevice *device;
-    unsigned starts, stops, resets, queue_resets, handles, config_writes, failures;
-    bool park; /* keep requests instead of answering */
+    unsigned starts, stops, resets, queue_resets, queue_stops, handles, config_writes,
+        failures;
+    bool park;      /* keep requests instead of answering */
+    bool puts_back; /* what is parked, when its queue stops */
     VdsIo *parked[LOOP_PARKED];
     unsigned n_parked;
     uint64_t left_after_reset; /* of the streams of what was parked */
@@ -136,6 +138,16 @@ static inline void loop_queue_reset(void *instance, VdsVirtQueue *queue)
     loop_drop_parked(instance);
 }
 
+static inline void loop_queue_stop(void *instance, VdsVirtQueue *queue)
+{
+    Loopback *loop = instance;
+
+    loop->queue_stops++;
+    while (loop->puts_back && loop->n_parked > 0) {
+        vds_virt_queue_unpop(queue, loop->parked[--loop->n_parked]);
+    }
+}
+
 static inline void loop_config_written(void *instance, unsigned offset, unsigned len)
 {
     ((Loopback *)instance)->config_writes += offset * 10 + len;
@@ -156,6 +168,7 @@ static const VdsDeviceOps loop_ops = {
     .stop = loop_stop,
     .reset = loop_reset,
     .queue_reset = loop_queue_reset,
+    .queue_stop = loop_queue_stop,
     .config_written = loop_config_written,
     .free = loop_free,
     .config_writable = loop_writable,

@@ -161,6 +161,190 @@ static void test_a_ring_moves(void **state)
     front_clear(&front);
 }
 
+/* ---- a queue stops ---- */
+
+typedef struct {
+    VdsMailbox *box;
+    unsigned n_told, n;
+    uint32_t base;
+} Stopped;
+
+static void told(unsigned n, uint32_t base, void *user)
+{
+    Stopped *stopped = user;
+
+    stopped->n_told++;
+    stopped->n = n;
+    stopped->base = base;
+}
+
+static void stop(Front *front, unsigned n, Stopped *stopped)
+{
+    vds_virtio_driver_stop_queue(front->live.device, n, stopped->box, told, stopped);
+}
+
+static unsigned count_told(Front *front, Stopped *stopped)
+{
+    driver_settle(&front->live.driver);
+    vds_mailbox_run(stopped->box);
+    return stopped->n_told;
+}
+
+/* Another device goes on there, as a front-end would have it. */
+static void go_on(Front *front, uint32_t base)
+{
+    LoopDriver *driver = &front->live.driver;
+    VdsQueueState state = queue_of(&front->live);
+    VdsQueueSetup setup = driver->setup;
+
+    setup.has_base = true;
+    setup.avail_base = (uint16_t)base;
+    setup.used_base = state.used_idx;
+    if (state.packed) {
+        setup.avail_base = base & 0x7fff;
+        setup.avail_wrap = (base >> 15) & 1;
+        setup.used_base = (base >> 16) & 0x7fff;
+        setup.used_wrap = base >> 31;
+    }
+    assert_true(vds_virtio_driver_set_queue(front->live.device, 0, &setup, NULL));
+    assert_true(vds_virtio_driver_enable_queue(front->live.device, 0, NULL));
+}
+
+static void send_two(Front *front)
+{
+    assert_true(driver_send(&front->live.driver, 1, "one"));
+    assert_true(driver_send(&front->live.driver, 2, "two"));
+    driver_kick(&front->live.driver);
+    driver_settle(&front->live.driver);
+}
+
+static const struct {
+    uint64_t features;
+    uint32_t idle;      /* its base after a ping */
+    uint32_t after_two; /* after two more, of two slots each */
+} stop_rows[] = {
+    {LOOP_SPLIT, 1, 3},
+    {LOOP_SPLIT_EVENT, 1, 3},
+    {LOOP_PACKED, 0x80048004, 0}, /* the ping has four slots of eight; P10 */
+    {LOOP_PACKED_EVENT, 0x80048004, 0},
+};
+
+static void test_stop_waits_for_what_is_under_way(void **state)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(stop_rows); i++) {
+        Stopped stopped = {.box = vds_mailbox_new(NULL)};
+        g_autoptr(GError) error = NULL;
+        Front front;
+
+        front_init(&front, stop_rows[i].features);
+        ping(&front.live, "ping");
+        stop(&front, 0, &stopped);
+        assert_int_equal(count_told(&front, &stopped), 1);
+        assert_true(stopped.base == stop_rows[i].idle);
+        go_on(&front, stopped.base);
+        front.live.loop.park = true;
+        assert_true(driver_send(&front.live.driver, 1, "x"));
+        assert_true(driver_send(&front.live.driver, 2, "y"));
+        driver_kick(&front.live.driver);
+        driver_settle(&front.live.driver);
+        assert_int_equal(front.live.loop.n_parked, 2);
+        stop(&front, 0, &stopped);
+        stop(&front, 0, &stopped); /* twice as impatient */
+        assert_int_equal(count_told(&front, &stopped), 1);
+        assert_false(vds_virtio_driver_set_queue(front.live.device, 0,
+                                                 &front.live.driver.setup, &error));
+        assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_QUEUE));
+        assert_false(vds_virtio_driver_enable_queue(front.live.device, 0, NULL));
+        /* what comes meanwhile is not begun */
+        assert_true(driver_send(&front.live.driver, 3, "later"));
+        driver_kick(&front.live.driver);
+        driver_settle(&front.live.driver);
+        assert_int_equal(front.live.loop.n_parked, 2);
+        front.live.loop.park = false;
+        loop_answer_parked(&front.live.loop);
+        assert_int_equal(count_told(&front, &stopped), 3);
+        assert_true(stopped.base == stop_rows[i].after_two);
+        assert_answered(&front.live, 1, "x");
+        assert_answered(&front.live, 2, "y");
+        go_on(&front, stopped.base);
+        assert_answered(&front.live, 3, "later");
+        assert_reason(&front.live, NULL);
+        front_clear(&front);
+        vds_mailbox_free(stopped.box);
+    }
+}
+
+/* They are the next device's, and nothing was lost or done twice. */
+static void test_stop_puts_back_what_waits(void **state)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(stop_rows); i++) {
+        Stopped stopped = {.box = vds_mailbox_new(NULL)};
+        Front front;
+
+        front_init(&front, stop_rows[i].features);
+        ping(&front.live, "ping");
+        front.live.loop.park = front.live.loop.puts_back = true;
+        send_two(&front);
+        assert_true(queue_of(&front.live).inuse > 0);
+        stop(&front, 0, &stopped);
+        assert_int_equal(count_told(&front, &stopped), 1);
+        assert_int_equal(queue_of(&front.live).inuse, 0);
+        assert_true(stopped.base == stop_rows[i].idle);
+        front.live.loop.park = false;
+        go_on(&front, stopped.base);
+        assert_answered(&front.live, 1, "one");
+        assert_answered(&front.live, 2, "two");
+        front_clear(&front);
+        vds_mailbox_free(stopped.box);
+    }
+}
+
+/* A frozen device answers a front-end all the same. */
+static void test_stop_of_a_frozen_device(void **state)
+{
+    Stopped stopped = {.box = vds_mailbox_new(NULL)};
+    Front front;
+
+    front_init(&front, LOOP_SPLIT);
+    front.live.loop.park = front.live.loop.puts_back = true;
+    send_two(&front);
+    vds_virtio_device_set_running(front.live.device, false);
+    stop(&front, 0, &stopped);
+    assert_int_equal(count_told(&front, &stopped), 1);
+    assert_int_equal(stopped.base, 0);
+    front_clear(&front);
+    vds_mailbox_free(stopped.box);
+}
+
+static void test_stop_is_overtaken(void **state)
+{
+    Stopped stopped = {.box = vds_mailbox_new(NULL)};
+    Front front;
+
+    front_init(&front, LOOP_SPLIT);
+    stop(&front, 7, &stopped); /* never there */
+    assert_int_equal(count_told(&front, &stopped), 1);
+    assert_int_equal(stopped.n, 7);
+    assert_int_equal(stopped.base, 0);
+
+    front.live.loop.park = true;
+    send_two(&front);
+    stop(&front, 0, &stopped);
+    assert_int_equal(count_told(&front, &stopped), 1);
+    vds_virtio_device_reset(front.live.device);
+    assert_int_equal(count_told(&front, &stopped), 2);
+    assert_int_equal(stopped.base, 2);
+
+    assert_true(driver_start(&front.live.driver, LOOP_SPLIT));
+    send_two(&front);
+    stop(&front, 0, &stopped);
+    assert_int_equal(count_told(&front, &stopped), 2);
+    front_clear(&front);
+    vds_mailbox_run(stopped.box);
+    assert_int_equal(stopped.n_told, 3);
+    vds_mailbox_free(stopped.box);
+}
+
 /* ---- queries ---- */
 
 static void test_what_queries_show(void **state)
@@ -210,6 +394,10 @@ int main(void)
         cmocka_unit_test(test_a_stopped_ring_is_not_missed),
         cmocka_unit_test(test_a_buffer_that_is_not_mapped_any_more),
         cmocka_unit_test(test_a_ring_moves),
+        cmocka_unit_test(test_stop_waits_for_what_is_under_way),
+        cmocka_unit_test(test_stop_puts_back_what_waits),
+        cmocka_unit_test(test_stop_of_a_frozen_device),
+        cmocka_unit_test(test_stop_is_overtaken),
         cmocka_unit_test(test_what_queries_show),
     };
 
