@@ -210,6 +210,10 @@ static inline void vds_mutex_release(pthread_mutex_t **mutex)
     __attribute__((cleanup(vds_mutex_release), unused)) pthread_mutex_t *vds_scope =     \
         vds_mutex_lock(mutex)
 
+/* For a mutex that is held for a few microseconds at most: looks again for as long before
+ * it sleeps.  To sleep and be woken from another processor takes ten times that. */
+void vds_mutex_lock_soon(pthread_mutex_t *mutex);
+
 typedef void (*VdsTaskFunc)(void *user);
 
 /* ---- VdsMailbox: functions for another thread to run --------------------------------

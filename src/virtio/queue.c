@@ -92,7 +92,7 @@ void vds_queue_get_state(VdsVirtQueue *queue, VdsQueueState *state)
     }
     state->has_vhost = queue->has_vhost;
     state->vhost = queue->vhost;
-    pthread_mutex_lock(&queue->lock);
+    vds_mutex_lock_soon(&queue->lock); /* held for one batch, and often */
     if (queue->ring) {
         vds_vring_get_state(queue->ring, state);
     }

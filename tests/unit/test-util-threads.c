@@ -325,6 +325,74 @@ static void test_no_descriptor_is_left(void **state)
     vds_mailbox_free(NULL);
 }
 
+/* ---- mutexes ---- */
+
+enum { LOCKERS = 4, TIMES = 5000, HELD_US = 20000 };
+
+typedef struct {
+    pthread_mutex_t lock;
+    unsigned sum;
+    atomic_bool held, asked;
+} Sum;
+
+static void *lock_often(void *user)
+{
+    Sum *sum = user;
+
+    for (unsigned i = 0; i < TIMES; i++) {
+        vds_mutex_lock_soon(&sum->lock);
+        sum->sum++;
+        pthread_mutex_unlock(&sum->lock);
+    }
+    return NULL;
+}
+
+static void test_lock_soon_excludes(void **state)
+{
+    Sum sum = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t threads[LOCKERS];
+
+    for (unsigned i = 0; i < LOCKERS; i++) {
+        assert_int_equal(pthread_create(&threads[i], NULL, lock_often, &sum), 0);
+    }
+    for (unsigned i = 0; i < LOCKERS; i++) {
+        pthread_join(threads[i], NULL);
+    }
+    assert_int_equal(sum.sum, LOCKERS * TIMES);
+}
+
+static void *lock_long(void *user)
+{
+    Sum *sum = user;
+
+    pthread_mutex_lock(&sum->lock);
+    atomic_store(&sum->held, true);
+    while (!atomic_load(&sum->asked)) {
+        g_usleep(100);
+    }
+    g_usleep(HELD_US);
+    sum->sum = 1;
+    pthread_mutex_unlock(&sum->lock);
+    return NULL;
+}
+
+/* Longer than anybody looks again: it sleeps, and has the lock in the end. */
+static void test_lock_soon_sleeps(void **state)
+{
+    Sum sum = {.lock = PTHREAD_MUTEX_INITIALIZER};
+    pthread_t thread;
+
+    assert_int_equal(pthread_create(&thread, NULL, lock_long, &sum), 0);
+    while (!atomic_load(&sum.held)) {
+        g_usleep(100);
+    }
+    atomic_store(&sum.asked, true);
+    vds_mutex_lock_soon(&sum.lock);
+    assert_int_equal(sum.sum, 1);
+    pthread_mutex_unlock(&sum.lock);
+    pthread_join(thread, NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -335,6 +403,8 @@ int main(void)
         cmocka_unit_test(test_watch_freed_in_a_callback),
         cmocka_unit_test(test_watch_refused),
         cmocka_unit_test(test_timer_repeats_until_off),
+        cmocka_unit_test(test_lock_soon_excludes),
+        cmocka_unit_test(test_lock_soon_sleeps),
         cmocka_unit_test(test_no_descriptor_is_left),
     };
 
