@@ -99,15 +99,17 @@ typedef struct {
 void vds_live_show_string(VdsProp *value, char *text);
 void vds_live_show_uint(VdsProp *value, uint64_t number);
 
-/* Who drives the devices, when this process does.  Called on the main loop. */
+/* Who drives the devices.  Called on the main loop. */
 typedef struct {
-    /* It is whole, and runs if the machine does. */
-    void (*plug)(void *user, VdsVirtioDevice *device, const VdsDeviceType *type,
-                 const VdsPropertySet *properties);
+    /* It is whole, and runs if the machine does.  false: it has no driver, and goes. */
+    bool (*plug)(void *user, VdsVirtioDevice *device, const VdsDeviceType *type,
+                 const VdsPropertySet *properties, GError **error);
     void (*unplug)(void *user, VdsVirtioDevice *device); /* before it goes */
-    bool (*resume)(void *user, GError **error);          /* after the devices */
-    void (*pause)(void *user);                           /* before the devices */
-    void (*reset)(void *user); /* before the devices; leaves it paused */
+    /* (nullable) Is its driver none of this machine's, whose reset does not reach it? */
+    bool (*is_foreign)(void *user, const VdsVirtioDevice *device);
+    bool (*resume)(void *user, GError **error); /* after the devices */
+    void (*pause)(void *user);                  /* before the devices */
+    void (*reset)(void *user);                  /* before the devices; leaves it paused */
     const VdsLiveProperty *properties;
     void *user;
 } VdsMachineGuest;

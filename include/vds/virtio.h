@@ -273,6 +273,8 @@ void vds_virt_queue_set_eager(VdsVirtQueue *queue, bool eager);
 bool vds_virt_queue_has_memory(const VdsVirtQueue *queue, uint64_t gpa, uint64_t len);
 bool vds_virt_queue_discard(VdsVirtQueue *queue, uint64_t gpa, uint64_t len);
 unsigned vds_virt_queue_get_index(const VdsVirtQueue *queue);
+/* By its driver; on the I/O thread. */
+bool vds_virt_queue_is_enabled(const VdsVirtQueue *queue);
 
 /* For the device itself: (nullable) until a driver has set the queue up.  On the I/O
  * thread. */

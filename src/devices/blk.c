@@ -5,7 +5,13 @@
 
 #include "blk-priv.h"
 
-enum { QUEUE_MAX = 1024, AUTO_QUEUES = 65535, MAX_BLOCK_BYTES = 2 << 20 };
+enum {
+    QUEUE_MAX = 1024,
+    AUTO_QUEUES = 65535,
+    MAX_BLOCK_BYTES = 2 << 20,
+    SERVED_QUEUES = 16,
+    SERVED_QUEUE_SIZE = 128,
+};
 
 static const VdsProperty properties[] = {
     {.name = "drive",
@@ -127,11 +133,22 @@ static bool block_sizes(const VdsPropertySet *set, VdsBlkShape *shape, GError **
     return true;
 }
 
+/* The size of its queues is the front-end's; unless told otherwise, that of QEMU's is
+ * what the number of segments in a request is for. */
+static unsigned assumed_queue_size(const VdsDeviceArgs *args, const VdsKindPlan *plan)
+{
+    return vds_kind_is_served(args) &&
+                   !vds_property_set_has(args->properties, "queue-size")
+               ? SERVED_QUEUE_SIZE
+               : plan->sizes[0];
+}
+
 /* The request path, over the disk it is wired to. */
 static bool equip(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
 {
     const VdsPropertySet *set = args->properties;
-    VdsBlkShape shape = {.n_queues = to->n_queues, .queue_size = to->sizes[0]};
+    VdsBlkShape shape = {.n_queues = to->n_queues,
+                         .queue_size = assumed_queue_size(args, to)};
     g_autoptr(VdsBlkDisk) disk = NULL;
     VdsBlk *blk;
 
@@ -172,8 +189,11 @@ static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
     uint64_t n = vds_property_set_get_uint(set, "num-queues");
     uint64_t size = vds_property_set_get_uint(set, "queue-size");
 
-    /* Automatic means one a processor; this machine counts one. */
-    n = n == AUTO_QUEUES ? 1 : n;
+    /* Automatic means one a processor; this machine counts one, and a front-end refuses a
+     * back-end that has fewer queues than its guest has processors. */
+    if (n == AUTO_QUEUES) {
+        n = vds_kind_is_served(args) ? SERVED_QUEUES : 1;
+    }
     if (!queues_check(n, size, error) || !offer_scsi(set, &to->features, error)) {
         return false;
     }

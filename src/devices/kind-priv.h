@@ -56,6 +56,14 @@ const VdsProps *vds_kind_backend(const VdsDeviceArgs *args, const char *kind,
 bool vds_kind_claim_link(const VdsDeviceArgs *args, const char *property,
                          const char **id);
 
+/* ---- served: the driver is a vhost-user front-end (kind-served.c) -------------------
+ */
+
+bool vds_kind_is_served(const VdsDeviceArgs *args);
+/* Checks the properties that are about it, and makes the features those of a back-end;
+ * nothing for a device that is not served.  PROPERTY. */
+bool vds_kind_serve(const VdsDeviceArgs *args, VdsFeatures *features, GError **error);
+
 /* ---- forms ------------------------------------------------------------------------ */
 
 /* How a virtio device is attached: VdsDeviceType.form. */

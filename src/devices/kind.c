@@ -92,6 +92,18 @@ const VdsProperty vds_virtio_properties[] = {
      .type = &vds_property_rate,
      .description = "requests a second of workload=light",
      .fallback = 100},
+    {.name = "vhost-user",
+     .type = &vds_property_str,
+     .description = "socket of the front-end that drives it",
+     .unset = true},
+    {.name = "vhost-user-server",
+     .type = &vds_property_bool,
+     .description = "on: waits for front-ends; off: connects to one",
+     .fallback = true},
+    {.name = "vhost-user-reconnect",
+     .type = &vds_property_uint32,
+     .description = "seconds between attempts to connect (server off); 0: one attempt",
+     .fallback = 0},
     VDS_ROW_END,
 };
 
@@ -169,6 +181,10 @@ static bool form_offer(const VdsDeviceArgs *args, const VdsKind *kind, bool *leg
     bool modern = form->modern;
 
     *legacy = form->legacy && !kind->modern;
+    if (vds_kind_is_served(args)) {
+        *legacy = false;
+        return true;
+    }
     if (form->choose && !kind->modern) {
         *legacy = vds_property_set_get_uint(args->properties, "disable-legacy") != on;
         modern = !vds_property_set_get_bool(args->properties, "disable-modern");
@@ -196,8 +212,14 @@ static bool plan_make(const VdsDeviceArgs *args, VdsKindPlan *plan, bool *legacy
 
     plan->features.word[0] |= kind->features;
     if (!form_offer(args, kind, legacy, &plan->features, error) ||
-        !kind->plan(args, plan, error)) {
+        !vds_kind_serve(args, &plan->features, error) || !kind->plan(args, plan, error)) {
         return false;
+    }
+    if (vds_kind_is_served(args) && !plan->ops) {
+        return vds_kind_refuse(error,
+                               "'%s' has no request path that a vhost-user "
+                               "front-end could use",
+                               args->type->name);
     }
     if (*legacy && vds_features_has(&plan->features, VDS_F_ACCESS_PLATFORM)) {
         return vds_kind_refuse(error, "VIRTIO_F_IOMMU_PLATFORM was supported by neither "

@@ -209,20 +209,42 @@ static void put_frame(VdsNet *net, Held *held, VdsVirtQueue *queue,
     held->dirty = true;
 }
 
+/* A driver with a control queue says there how many pairs it uses; one that keeps these
+ * commands to itself enables and disables queues, and the next enabled one takes the
+ * frame.  (nullable) */
+static VdsVirtQueue *choose_queue(const VdsNet *net, unsigned pair)
+{
+    const VdsNetState *state = &net->state;
+
+    if (net->control_size > 0) {
+        return vds_virtio_device_get_virt_queue(state->device, 2 * (pair % state->pairs));
+    }
+    for (unsigned i = 0; i < state->max_pairs; i++) {
+        unsigned n = 2 * ((pair + i) % state->max_pairs);
+        VdsVirtQueue *queue = vds_virtio_device_get_virt_queue(state->device, n);
+
+        if (queue && vds_virt_queue_is_enabled(queue)) {
+            return queue;
+        }
+    }
+    return NULL;
+}
+
 bool vds_net_receive(VdsNet *net, const VdsNetFrame *frame)
 {
-    unsigned pair = frame->pair % net->state.pairs;
     VdsVirtQueue *queue;
+    unsigned pair;
     Room room;
 
     if (!net->active) {
         return false;
     }
-    queue = vds_virtio_device_get_virt_queue(net->state.device, 2 * pair);
+    queue = choose_queue(net, frame->pair);
     if (!queue || !header_fits(net, frame) ||
         !vds_net_filter_accepts(net->state.filter, frame->bytes, frame->len)) {
         return true; /* as if it had never been sent */
     }
+    pair = vds_virt_queue_get_index(queue) / 2;
     room = make_room(net, &net->held[pair], queue, net->header_bytes + frame->len);
     if (room == ROOM) {
         put_frame(net, &net->held[pair], queue, frame);
@@ -313,6 +335,9 @@ static void handle_control(VdsNet *net, VdsVirtQueue *queue)
 
 static unsigned control_index(const VdsNet *net)
 {
+    if (net->control_size == 0) {
+        return VDS_VIRTIO_MAX_QUEUES; /* no queue's */
+    }
     return net->multiqueue ? 2 * net->state.max_pairs : 2;
 }
 
@@ -338,7 +363,7 @@ static void place_queues(VdsNet *net, bool multiqueue)
 {
     VdsVirtioDevice *device = net->state.device;
 
-    if (multiqueue == net->multiqueue || net->n_queues == 3) {
+    if (multiqueue == net->multiqueue || net->n_queues == 3 || net->control_size == 0) {
         return;
     }
     net->multiqueue = multiqueue;
@@ -381,7 +406,12 @@ static const struct {
 
 static bool net_validate(void *instance, const VdsFeatures *features, GError **error)
 {
+    const VdsNet *net = instance;
+
     for (size_t i = 0; i < G_N_ELEMENTS(dependencies); i++) {
+        if (dependencies[i].needs == VDS_NET_F_CTRL_VQ && net->control_size == 0) {
+            continue;
+        }
         if (vds_features_has(features, dependencies[i].feature) &&
             !vds_features_has(features, dependencies[i].needs)) {
             g_set_error_literal(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_FEATURES,
@@ -549,7 +579,7 @@ VdsNet *vds_net_new(const VdsNetConfig *config)
     VdsNet *net = g_new0(VdsNet, 1);
 
     memcpy(net->mac, config->mac, sizeof(net->mac));
-    net->n_queues = 2 * config->max_pairs + 1;
+    net->n_queues = 2 * config->max_pairs + (config->control_size > 0);
     net->multiqueue = config->max_pairs > 1;
     net->rx_size = config->rx_size;
     net->tx_size = config->tx_size;

@@ -150,7 +150,8 @@ typedef struct {
     VdsNetPeer *peer; /* (transfer full) */
     uint8_t mac[VDS_NET_MAC_BYTES];
     unsigned max_pairs; /* 1..VDS_NET_MAX_PAIRS */
-    uint16_t rx_size, tx_size, control_size;
+    uint16_t rx_size, tx_size;
+    uint16_t control_size; /* 0: there is no control queue, its driver has that itself */
 } VdsNetConfig;
 
 VdsNet *vds_net_new(const VdsNetConfig *config);

@@ -102,6 +102,44 @@ static void drop_offloads(VdsFeatures *features)
     }
 }
 
+/* What the front-end answers itself: the control queue with all that needs it, and the
+ * configuration space, for which a net front-end does not ask.  Announcements and pairs
+ * are its commands, too, but it offers them only where the back-end does. */
+static void drop_front_end(VdsFeatures *features)
+{
+    static const uint8_t bits[] = {
+        VDS_NET_F_CTRL_GUEST_OFFLOADS,
+        VDS_NET_F_MAC,
+        VDS_NET_F_STATUS,
+        VDS_NET_F_CTRL_VQ,
+        VDS_NET_F_CTRL_RX,
+        VDS_NET_F_CTRL_VLAN,
+        VDS_NET_F_CTRL_RX_EXTRA,
+        VDS_NET_F_CTRL_MAC_ADDR,
+        VDS_NET_F_RSS,
+        VDS_NET_F_HASH_REPORT,
+        VDS_NET_F_RSC_EXT,
+        VDS_NET_F_STANDBY,
+        VDS_NET_F_SPEED_DUPLEX,
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(bits); i++) {
+        vds_features_set(features, bits[i], false);
+    }
+}
+
+/* The front-end says how large packets may be, and with how many pairs. */
+static void offer_served(const VdsDeviceArgs *args, unsigned pairs, VdsFeatures *features)
+{
+    const VdsPropertySet *set = args->properties;
+
+    drop_front_end(features);
+    vds_features_set(features, VDS_NET_F_MTU, true);
+    vds_features_set(features, VDS_NET_F_MQ,
+                     pairs > 1 && (!vds_property_set_has(set, "mq") ||
+                                   vds_property_set_get_bool(set, "mq")));
+}
+
 static void *macs_create(const char *name)
 {
     return g_new0(uint32_t, 1);
@@ -193,7 +231,9 @@ static void add_queues(VdsKindPlan *to, const VdsNetConfig *net)
         vds_kind_add_queues(to, 1, net->rx_size);
         vds_kind_add_queues(to, 1, net->tx_size);
     }
-    vds_kind_add_queues(to, 1, net->control_size);
+    if (net->control_size > 0) {
+        vds_kind_add_queues(to, 1, net->control_size);
+    }
 }
 
 /* The request path, over what it is wired to. */
@@ -204,7 +244,7 @@ static bool equip(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
         .rx_size = (uint16_t)vds_property_set_get_uint(args->properties, "rx_queue_size"),
         /* QEMU takes tx_queue_size for vhost-user and vhost-vdpa peers alone. */
         .tx_size = QUEUE_MIN,
-        .control_size = CONTROL_QUEUE,
+        .control_size = vds_kind_is_served(args) ? 0 : CONTROL_QUEUE,
     };
     VdsNet *net;
 
@@ -217,6 +257,9 @@ static bool equip(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
     }
     if (!config.peer->ops->takes_header) {
         drop_offloads(&to->features);
+    }
+    if (vds_kind_is_served(args)) {
+        offer_served(args, config.max_pairs, &to->features);
     }
     choose_mac(args, config.mac);
     config_fill(args->properties, &config, to);

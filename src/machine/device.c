@@ -219,14 +219,18 @@ static void take_parts(VdsMachine *machine, VdsDevice *device, VdsDeviceParts *p
     }
 }
 
-static void tell_guest(VdsMachine *machine, VdsDevice *device, VdsVirtioDevice *virtio)
+static bool find_driver(VdsMachine *machine, VdsDevice *device, VdsVirtioDevice *virtio,
+                        GError **error)
 {
     const VdsMachineGuest *guest = &machine->guest;
 
     if (virtio && guest->plug) {
+        if (!guest->plug(guest->user, virtio, device->type, device->properties, error)) {
+            return false;
+        }
         device->plugged = virtio;
-        guest->plug(guest->user, virtio, device->type, device->properties);
     }
+    return true;
 }
 
 /* Undoes what was made so far, with no event. */
@@ -272,8 +276,7 @@ static bool device_realize(VdsMachine *machine, VdsDevice *device, VdsBus *bus,
     }
     device->realized = true;
     take_parts(machine, device, &parts);
-    tell_guest(machine, device, parts.virtio);
-    return true;
+    return find_driver(machine, device, parts.virtio, error);
 }
 
 bool vds_machine_device_add(VdsMachine *machine, const VdsProps *props, GError **error)

@@ -200,6 +200,13 @@ void vds_machine_shut_down(VdsMachine *machine)
     halt(machine, VDS_RUN_SHUTDOWN);
 }
 
+static bool is_foreign(const VdsMachine *machine, const VdsVirtioDevice *device)
+{
+    const VdsMachineGuest *guest = &machine->guest;
+
+    return guest->is_foreign && guest->is_foreign(guest->user, device);
+}
+
 /* A machine that was not running starts over, as QEMU's does: prelaunch.  One that was
  * has a guest already, whose thread cannot fail to be had. */
 void vds_machine_reset(VdsMachine *machine)
@@ -209,7 +216,9 @@ void vds_machine_reset(VdsMachine *machine)
         machine->guest.reset(machine->guest.user);
     }
     for (VdsEntry *entry = machine->entries; entry; entry = entry->next) {
-        vds_virtio_device_reset(entry->virtio);
+        if (!is_foreign(machine, entry->virtio)) {
+            vds_virtio_device_reset(entry->virtio);
+        }
     }
     if (vds_machine_is_running(machine)) {
         resume(machine, NULL);

@@ -18,15 +18,22 @@ static bool reads_isr(const VdsDeviceType *type, const VdsPropertySet *propertie
            vds_property_set_get_uint(properties, "vectors") == 0;
 }
 
-static void plug(void *user, VdsVirtioDevice *device, const VdsDeviceType *type,
-                 const VdsPropertySet *properties)
+static bool plug(void *user, VdsVirtioDevice *device, const VdsDeviceType *type,
+                 const VdsPropertySet *properties, GError **error)
 {
     bool backend;
     VdsGuestDeviceConfig config;
 
-    if (!vds_device_type_find_property(type, "guest", &backend) ||
-        vds_property_set_get_uint(properties, "guest") != GUEST_BUILTIN) {
-        return;
+    if (!vds_device_type_find_property(type, "guest", &backend)) {
+        return true;
+    }
+    if (vds_property_set_get_text(properties, "vhost-user")) {
+        g_set_error_literal(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
+                            "'vhost-user' is not served by this version");
+        return false;
+    }
+    if (vds_property_set_get_uint(properties, "guest") != GUEST_BUILTIN) {
+        return true;
     }
     config = (VdsGuestDeviceConfig){
         .workload = (VdsGuestWorkload)vds_property_set_get_uint(properties, "workload"),
@@ -34,6 +41,7 @@ static void plug(void *user, VdsVirtioDevice *device, const VdsDeviceType *type,
         .reads_isr = reads_isr(type, properties),
     };
     vds_guest_plug(user, device, &config);
+    return true;
 }
 
 static void unplug(void *user, VdsVirtioDevice *device)

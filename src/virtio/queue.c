@@ -104,6 +104,11 @@ unsigned vds_virt_queue_get_index(const VdsVirtQueue *queue)
     return queue->index;
 }
 
+bool vds_virt_queue_is_enabled(const VdsVirtQueue *queue)
+{
+    return queue->enabled;
+}
+
 bool vds_virt_queue_has_memory(const VdsVirtQueue *queue, uint64_t gpa, uint64_t len)
 {
     return queue->map && vds_guest_map_has(queue->map, gpa, len);

@@ -401,6 +401,8 @@ def test_refusals():
 ONLY_OURS = {"guest_uso4", "guest_uso6", "host_uso", "dynamic-memslots"}
 # Of the built-in guest and its threads.
 ONLY_OURS |= {"guest", "workload", "rate", "iothread"}
+# Of front-ends elsewhere.
+ONLY_OURS |= {"vhost-user", "vhost-user-server", "vhost-user-reconnect"}
 ONLY_THEIRS = {"guest-stats", "guest-stats-polling-interval", "size", "default-backend"}
 UNKNOWN_TYPES = ["nope", "virtio-net", "virtio-device", "bus"]
 

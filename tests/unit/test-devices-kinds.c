@@ -155,6 +155,16 @@ static const Row rows[] = {
     {"vhost-vsock-pci,guest-cid=3", ANON, 19, 0x179000002, "128x3", ""},
     {"virtio-generic-pci,virtio-id=40,num-queues=3,queue-size=512", ANON, 40,
      0x10179000000, "512x3", ""},
+    /* Served: what a back-end offers, whatever the form. */
+    {"virtio-net-pci,vhost-user=/s", ANON, 1, 0x539208048, "256x2", ""},
+    {"virtio-blk-pci,vhost-user=/s,disable-modern=on", ANON, 2, 0x539007e54, "256x16",
+     ""},
+    {"virtio-blk-pci,vhost-user=/s,num-queues=1,packed=off", ANON, 2, 0x139006e54,
+     "256x1", ""},
+    {"virtio-rng-pci,vhost-user=/s,vhost-user-server=off,vhost-user-reconnect=1", ANON, 4,
+     0x539000000, "8x1", ""},
+    {"virtio-serial-device,vhost-user=/s", "peripheral-anon/device[0]", 3, 0x539000006,
+     "128x2 32x2 128x60", ""},
     /* virtio-mmio: the device is its own path, and no bit 30. */
     {"virtio-blk-device", "peripheral-anon/device[0]", 2, 0x10139006e54, "256x1", ""},
     {"virtio-serial-device,id=ss", "peripheral/ss", 3, 0x10139000006, "128x2 32x2 128x60",

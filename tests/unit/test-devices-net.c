@@ -581,6 +581,39 @@ static void test_pairs(void **state)
 /* ---- other peers
  * ------------------------------------------------------------------------ */
 
+/* A driver that keeps the control queue to itself enables and disables queues: of three
+ * pairs, the next enabled one takes a frame, and none at all loses it. */
+static void test_pairs_of_a_front_end(void **state)
+{
+    static const struct {
+        unsigned disable; /* one more receive queue */
+        unsigned arrives; /* where a frame of pair 1 does; 8: nowhere */
+    } rows[] = {{6, 2}, {2, 4}, {4, 0}, {0, 8}};
+    uint8_t frame[60] = {7}, header[HEADER], in[BUFFER];
+    Net net;
+
+    net_open(&net, "type=loop,id=b,queues=4", ",vhost-user=/s", DOOR_SPLIT);
+    assert_int_equal(vds_virtio_driver_get_queue_size(net.door.device, 7), 256);
+    assert_int_equal(vds_virtio_driver_get_queue_size(net.door.device, 8), 0);
+    assert_true(net.door.features & DOOR_BIT(F_MQ));
+    assert_false(net.door.features & DOOR_BIT(F_CTRL_RX));
+    for (unsigned queue = 0; queue < 8; queue += 2) {
+        post_buffers(&net, queue, 4, BUFFER, 0);
+    }
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        assert_true(
+            vds_virtio_driver_disable_queue(net.door.device, rows[i].disable, NULL));
+        send_on(&net, 3, NULL, frame, sizeof(frame), 0);
+        door_settle(&net.door);
+        for (unsigned queue = 0; queue < 8; queue += 2) {
+            assert_int_equal(
+                receive_in(&net, queue, header, in, queue == rows[i].arrives ? 1000 : 0),
+                queue == rows[i].arrives ? sizeof(frame) : 0);
+        }
+    }
+    net_close(&net);
+}
+
 static bool is_connected(Net *net)
 {
     VdsProp value = {0};
@@ -882,6 +915,7 @@ int main(void)
         cmocka_unit_test(test_a_table_that_overflows),
         cmocka_unit_test(test_the_address_is_in_the_config),
         cmocka_unit_test(test_pairs),
+        cmocka_unit_test(test_pairs_of_a_front_end),
         cmocka_unit_test(test_who_is_connected),
         cmocka_unit_test(test_unfit_netdevs),
         cmocka_unit_test(test_hub),

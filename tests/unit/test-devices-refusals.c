@@ -58,6 +58,27 @@ static VdsMachine *new_machine(void)
 static const struct {
     const char *text, *message;
 } rows[] = {
+    {"virtio-rng-pci,vhost-user=", "'vhost-user' expects the path of a socket"},
+    {"virtio-rng-pci,vhost-user=/s,guest=builtin",
+     "'vhost-user' and 'guest' exclude each other: a device has one driver, a front-end "
+     "or "
+     "the built-in guest"},
+    {"virtio-rng-pci,vhost-user=/s,workload=idle",
+     "'vhost-user' and 'workload' exclude each other: a device has one driver, a "
+     "front-end "
+     "or the built-in guest"},
+    {"virtio-rng-pci,vhost-user=/s,guest=none,rate=5",
+     "'vhost-user' and 'rate' exclude each other: a device has one driver, a front-end "
+     "or "
+     "the built-in guest"},
+    {"virtio-rng-pci,vhost-user-server=off",
+     "'vhost-user-server' and 'vhost-user-reconnect' need 'vhost-user'"},
+    {"virtio-rng-pci,vhost-user=/s,vhost-user-reconnect=1",
+     "'vhost-user-reconnect' needs 'vhost-user-server=off'"},
+    {"virtio-rng-pci,vhost-user=/s,iommu_platform=on",
+     "'iommu_platform' cannot be had with 'vhost-user'"},
+    {"virtio-gpu-pci,vhost-user=/s", "'virtio-gpu-pci' has no request path that a "
+                                     "vhost-user front-end could use"},
     {"virtio-rng-pci,disable-legacy=on,disable-modern=on",
      "device cannot work as neither modern nor legacy mode is enabled"},
     {"virtio-rng-pci,iommu_platform=on",

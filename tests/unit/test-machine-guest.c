@@ -13,7 +13,9 @@ typedef struct {
     VdsMachine *machine;
     GString *told;
     VdsVirtioDevice *plugged;
-    bool refuse; /* to go on */
+    bool refuse;  /* to go on */
+    bool reject;  /* what is plugged */
+    bool foreign; /* the device's driver */
 } Witness;
 
 /* What a device's state is at that moment goes with each word. */
@@ -27,15 +29,25 @@ static void witness(Witness *to, const char *word)
     g_string_append_printf(to->told, "%s%s ", word, state.vm_running ? "+" : "");
 }
 
-static void on_plug(void *user, VdsVirtioDevice *device, const VdsDeviceType *type,
-                    const VdsPropertySet *properties)
+static bool on_plug(void *user, VdsVirtioDevice *device, const VdsDeviceType *type,
+                    const VdsPropertySet *properties, GError **error)
 {
     Witness *to = user;
 
     assert_string_equal(type->name, "toy-pci");
     assert_non_null(vds_machine_find(to->machine, "a/virtio-backend", NULL));
+    if (to->reject) {
+        g_set_error_literal(error, VDS_UTIL_ERROR, VDS_UTIL_ERROR_SYSTEM, "no socket");
+        return false;
+    }
     to->plugged = device;
     witness(to, "plug");
+    return true;
+}
+
+static bool is_foreign(void *user, const VdsVirtioDevice *device)
+{
+    return ((Witness *)user)->foreign;
 }
 
 static void on_unplug(void *user, VdsVirtioDevice *device)
@@ -82,6 +94,7 @@ static void witness_init(Witness *to)
     const VdsMachineGuest guest = {
         .plug = on_plug,
         .unplug = on_unplug,
+        .is_foreign = is_foreign,
         .resume = on_resume,
         .pause = on_pause,
         .reset = on_reset,
@@ -144,6 +157,41 @@ static void test_refused(void **state)
     witness_clear(&to);
 }
 
+/* Without a driver it goes as it came: in silence, and its id is free. */
+static void test_no_driver(void **state)
+{
+    g_autoptr(GError) error = NULL;
+    Witness to;
+
+    witness_init(&to);
+    to.reject = true;
+    assert_false(toy_add(to.machine, "driver=toy,id=a", &error));
+    assert_true(g_error_matches(error, VDS_UTIL_ERROR, VDS_UTIL_ERROR_SYSTEM));
+    assert_told(&to, "");
+    assert_int_equal(vds_machine_count(to.machine), 0);
+    to.reject = false;
+    assert_true(toy_add(to.machine, "driver=toy,id=a", NULL));
+    witness_clear(&to);
+}
+
+/* A reset of the machine is none of a driver that runs elsewhere. */
+static void test_foreign_driver(void **state)
+{
+    VdsDeviceState now;
+    Witness to;
+
+    witness_init(&to);
+    assert_true(toy_add(to.machine, "driver=toy,id=a", NULL));
+    for (int foreign = 1; foreign >= 0; foreign--) {
+        to.foreign = foreign;
+        vds_virtio_driver_select_queue(to.plugged, 1);
+        vds_machine_reset(to.machine);
+        vds_virtio_device_get_state(to.plugged, &now);
+        assert_int_equal(now.queue_sel, foreign);
+    }
+    witness_clear(&to);
+}
+
 static void test_guest_that_cannot_go_on(void **state)
 {
     g_autoptr(GError) error = NULL;
@@ -181,6 +229,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_order),
         cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_no_driver),
+        cmocka_unit_test(test_foreign_driver),
         cmocka_unit_test(test_guest_that_cannot_go_on),
         cmocka_unit_test(test_properties),
     };
