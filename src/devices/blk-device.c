@@ -1,14 +1,13 @@
 /*
- * devices: virtio-blk at work (virtio 1.2, 5.2): requests out of the queues, through the
- * disk, back into the queues.  All of it on the device's I/O thread, which never waits
- * for the disk.  Refuses to know descriptors and files.
+ * devices: virtio-blk at work (virtio 1.2, 5.2): requests out of the queues, in turns;
+ * start, stop, reset.  All of it on the device's I/O thread, which never waits for the
+ * disk.  Refuses to know descriptors, files, and a request's way (blk-work.c).
  *
  * A request is in one place at a time: free, ready (to go on), or with the engine.  A
  * reset takes the VdsIo from those that are with the engine; no new request starts before
  * the last of these is back, so that what an earlier driver wrote cannot overtake what
  * the next one writes.
  */
-#include <errno.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -18,31 +17,6 @@
 /* Bytes served from memory before the other devices of the thread have their turn. */
 enum { TURN_BYTES = 8 * 1024 * 1024, BATCH = 32 };
 
-struct VdsBlk {
-    VdsVirtioDevice *device;
-    VdsBlkDisk *disk;
-    VdsIoThread *thread; /* borrowed: the device's */
-    char *serial;
-    unsigned n_queues;
-    bool writeback; /* after a reset */
-    VdsBlkRules rules;
-
-    const VdsBlkEngineOps *ops; /* (nullable) FILE, from start to reset */
-    VdsBlkEngine *engine;
-    VdsIoWatch *watch;
-
-    bool active;
-    bool hungry;             /* a queue may have more than there was room for */
-    size_t turn;             /* bytes left of TURN_BYTES */
-    unsigned n_in_engine;    /* ops */
-    unsigned n_lost;         /* of these: whose queue was reset */
-    VdsVirtQueue *dirty;     /* (nullable) has completions to flush */
-    VdsBlkRequest *requests; /* (nullable) VDS_BLK_DEPTH, with the first driver */
-    VdsBlkRequest *free;
-    unsigned n_free;
-    VdsBlkRequest *ready, **ready_end;
-};
-
 const VdsBlkEngineOps *const vds_blk_engines[] = {
 #ifdef VDS_HAVE_LIBURING
     &vds_blk_uring,
@@ -50,310 +24,6 @@ const VdsBlkEngineOps *const vds_blk_engines[] = {
     &vds_blk_pool,
     NULL,
 };
-
-/* ---- where requests are
- * ----------------------------------------------------------------
- */
-
-static void request_free(VdsBlkRequest *request)
-{
-    VdsBlk *blk = request->blk;
-
-    g_clear_pointer(&request->buffer, g_free);
-    request->used = request->in_engine = false;
-    request->io = NULL;
-    request->next = blk->free;
-    blk->free = request;
-    blk->n_free++;
-}
-
-static VdsBlkRequest *request_take(VdsBlk *blk, VdsIo *io)
-{
-    VdsBlkRequest *request = blk->free;
-
-    blk->free = request->next;
-    blk->n_free--;
-    request->used = true;
-    request->by_hand = false;
-    request->chunk = 0;
-    request->io = io;
-    return request;
-}
-
-static void ready_push(VdsBlkRequest *request)
-{
-    VdsBlk *blk = request->blk;
-
-    request->next = NULL;
-    *blk->ready_end = request;
-    blk->ready_end = &request->next;
-}
-
-static void flush_dirty(VdsBlk *blk)
-{
-    if (blk->dirty) {
-        vds_virt_queue_flush(blk->dirty);
-        blk->dirty = NULL;
-    }
-}
-
-/* One flush for neighbours of the same queue. */
-static void request_finish(VdsBlkRequest *request)
-{
-    VdsBlk *blk = request->blk;
-    VdsIo *io = request->io;
-
-    if (blk->dirty != io->queue) {
-        flush_dirty(blk);
-        blk->dirty = io->queue;
-    }
-    vds_virt_queue_complete(io->queue, io, vds_blk_request_end(request));
-    request_free(request);
-}
-
-/* ---- through the engine ---------------------------------------------------------------
- */
-
-static bool is_range(VdsBlkOpKind kind)
-{
-    return kind == VDS_BLK_DISCARD || kind == VDS_BLK_PUNCH || kind == VDS_BLK_ZERO;
-}
-
-static void engine_submit(VdsBlkRequest *request)
-{
-    VdsBlk *blk = request->blk;
-
-    request->in_engine = true;
-    blk->n_in_engine++;
-    blk->ops->submit(blk->engine, &request->op);
-}
-
-static void engine_flush(VdsBlkRequest *request)
-{
-    request->flush = false;
-    request->chunk = 0;
-    request->op.kind = VDS_BLK_FLUSH;
-    request->op.len = 0;
-    engine_submit(request);
-}
-
-/* Bytes for the next chunk: the driver's, copied before the disk sees them, or zeroes.
- * false: the driver's could not be had. */
-static bool fill_buffer(VdsBlkRequest *request)
-{
-    g_free(request->buffer);
-    request->buffer =
-        request->by_hand ? g_malloc0(request->chunk) : g_malloc(request->chunk);
-    request->op.data = request->buffer;
-    return request->kind != VDS_BLK_WRITE ||
-           vds_stream_read(&request->io->out, request->buffer, request->chunk) ==
-               request->chunk;
-}
-
-static bool engine_chunk(VdsBlkRequest *request)
-{
-    VdsBlkOp *op = &request->op;
-    bool whole = is_range(request->kind) && !request->by_hand;
-
-    request->chunk = whole ? request->left : MIN(request->left, VDS_BLK_CHUNK);
-    request->moved = 0;
-    op->kind = request->by_hand ? VDS_BLK_WRITE : request->kind;
-    op->offset = request->offset;
-    op->len = request->chunk;
-    if (!whole && !fill_buffer(request)) {
-        return false;
-    }
-    engine_submit(request);
-    return true;
-}
-
-/* ---- one request
- * ------------------------------------------------------------------------
- */
-
-/* Work for memory, up to a turn.  false: the turn is used up. */
-static bool serve_here(VdsBlkRequest *request)
-{
-    VdsBlk *blk = request->blk;
-
-    while (request->left > 0) {
-        size_t len = (size_t)MIN(request->left, VDS_BLK_CHUNK);
-
-        if (blk->turn < len) {
-            return false;
-        }
-        if (!vds_blk_disk_serve(blk->disk, request->kind, request->offset, len,
-                                request->io)) {
-            request->status = VDS_BLK_S_IOERR;
-            return true;
-        }
-        blk->turn -= len;
-        request->offset += len;
-        request->left -= len;
-    }
-    return true;
-}
-
-/* A kick of its queue brings the next turn, or the next step of the queue's stop. */
-static void kick_for(const VdsBlkRequest *request)
-{
-    vds_virtio_driver_kick(request->blk->device,
-                           vds_virt_queue_get_index(request->io->queue));
-}
-
-/* true: it waits for its next turn. */
-static bool advance_here(VdsBlkRequest *request)
-{
-    if (request->status != VDS_BLK_S_OK || serve_here(request)) {
-        return false;
-    }
-    ready_push(request);
-    kick_for(request);
-    return true;
-}
-
-/* A chunk is back: on to the driver with it. */
-static void take_chunk(VdsBlkRequest *request)
-{
-    if (request->status != VDS_BLK_S_OK) {
-        return;
-    }
-    if (request->kind == VDS_BLK_READ && request->chunk > 0 &&
-        vds_stream_write(&request->io->in, request->buffer, request->chunk) <
-            request->chunk) {
-        request->status = VDS_BLK_S_IOERR;
-    }
-    request->offset += request->chunk;
-    request->left -= request->chunk;
-    request->chunk = 0;
-}
-
-/* discard=ignore: a hint that is not taken, as in QEMU. */
-static bool is_ignored(const VdsBlkRequest *request)
-{
-    return request->kind == VDS_BLK_DISCARD && !request->blk->disk->unmap;
-}
-
-/* true: the engine has it. */
-static bool advance_there(VdsBlkRequest *request)
-{
-    take_chunk(request);
-    if (request->status != VDS_BLK_S_OK || is_ignored(request)) {
-        return false;
-    }
-    if (request->left > 0) {
-        if (engine_chunk(request)) {
-            return true;
-        }
-        request->status = VDS_BLK_S_IOERR;
-    } else if (request->flush) {
-        engine_flush(request);
-        return true;
-    }
-    return false;
-}
-
-static void request_advance(VdsBlkRequest *request)
-{
-    if (!(request->blk->disk->kind == VDS_BLK_FILE ? advance_there(request)
-                                                   : advance_here(request))) {
-        request_finish(request);
-    }
-}
-
-static void request_begin(VdsBlk *blk, VdsIo *io)
-{
-    VdsBlkRequest *request = request_take(blk, io);
-    const char *wrong = vds_blk_request_begin(request, &blk->rules);
-
-    if (wrong) {
-        request->status = VDS_BLK_S_IOERR;
-        vds_virtio_device_break(blk->device, "%s, in queue %u", wrong,
-                                vds_virt_queue_get_index(io->queue));
-    }
-    request_advance(request);
-}
-
-/* ---- what the engine says -------------------------------------------------------------
- */
-
-/* File systems and disks that cannot make holes or zeroes. */
-static bool is_unsupported(int64_t result)
-{
-    return result == -EOPNOTSUPP || result == -ENOSYS || result == -ENOTTY ||
-           result == -EINVAL;
-}
-
-/* Other ways to the same end.  true: the engine has it again. */
-static bool retry(VdsBlkRequest *request)
-{
-    VdsBlkOp *op = &request->op;
-
-    if (op->result == -EINTR || op->result == -EAGAIN) {
-        engine_submit(request);
-        return true;
-    }
-    if (!is_unsupported(op->result) || !is_range(op->kind) ||
-        op->kind == VDS_BLK_DISCARD) {
-        return false;
-    }
-    request->by_hand = true;
-    return engine_chunk(request);
-}
-
-/* Some of a chunk; an end of file reads as zeroes.  true: the rest is under way. */
-static bool go_on(VdsBlkRequest *request)
-{
-    VdsBlkOp *op = &request->op;
-    uint64_t moved = (uint64_t)op->result;
-
-    if (op->kind == VDS_BLK_FLUSH || is_range(op->kind) || moved == op->len) {
-        return false;
-    }
-    if (moved == 0) {
-        if (op->kind == VDS_BLK_READ) {
-            memset(op->data, 0, op->len);
-        } else {
-            request->status = VDS_BLK_S_IOERR;
-        }
-        return false;
-    }
-    op->offset += moved;
-    op->data += moved;
-    op->len -= moved;
-    engine_submit(request);
-    return true;
-}
-
-static void op_done(VdsBlkRequest *request)
-{
-    VdsBlk *blk = request->blk;
-
-    request->in_engine = false;
-    blk->n_in_engine--;
-    if (!request->io) {
-        blk->n_lost--;
-        blk->hungry = true;
-        request_free(request);
-        return;
-    }
-    if (request->op.result < 0) {
-        if (retry(request)) {
-            return;
-        }
-        if (request->op.kind != VDS_BLK_DISCARD || !is_unsupported(request->op.result)) {
-            request->status = VDS_BLK_S_IOERR;
-        }
-    } else if (go_on(request)) {
-        return;
-    }
-    if (blk->active) {
-        request_advance(request);
-    } else {
-        ready_push(request); /* what the driver sees stands still */
-        kick_for(request);   /* unless its queue is to stop */
-    }
-}
 
 /* ---- queues
  * ----------------------------------------------------------------------------
@@ -369,9 +39,9 @@ static void ready_serve(VdsBlk *blk, const VdsVirtQueue *queue)
     for (; request; request = next) {
         next = request->next;
         if ((queue && request->io->queue != queue) || blk->turn < VDS_BLK_CHUNK) {
-            ready_push(request);
+            vds_blk_work_wait(request);
         } else {
-            request_advance(request);
+            vds_blk_work_advance(request);
         }
     }
 }
@@ -389,7 +59,7 @@ static void queue_serve(VdsBlk *blk, VdsVirtQueue *queue)
         }
         n = vds_virt_queue_pop(queue, ios, room);
         for (size_t i = 0; i < n; i++) {
-            request_begin(blk, ios[i]);
+            vds_blk_work_begin(blk, ios[i]);
         }
     } while (n == room);
 }
@@ -415,7 +85,7 @@ static void turn_end(VdsBlk *blk)
     if (blk->engine) {
         blk->ops->kick(blk->engine);
     }
-    flush_dirty(blk);
+    vds_blk_work_flush(blk);
 }
 
 static void blk_handle(void *instance, VdsVirtQueue *queue)
@@ -440,7 +110,7 @@ static void on_engine(uint32_t events, void *user)
 
     (void)eventfd_read(blk->ops->get_fd(blk->engine), &count);
     while ((op = blk->ops->reap(blk->engine, false))) {
-        op_done((VdsBlkRequest *)op);
+        vds_blk_work_returned((VdsBlkRequest *)op);
     }
     feed(blk);
     turn_end(blk);
@@ -499,7 +169,7 @@ static void requests_make(VdsBlk *blk)
     blk->requests = g_new0(VdsBlkRequest, VDS_BLK_DEPTH);
     for (unsigned i = 0; i < VDS_BLK_DEPTH; i++) {
         blk->requests[i].blk = blk;
-        request_free(&blk->requests[i]);
+        vds_blk_work_free(&blk->requests[i]);
     }
 }
 
@@ -552,7 +222,7 @@ static void requests_drop(VdsBlk *blk, const VdsVirtQueue *queue)
     for (VdsBlkRequest *next; ready; ready = next) {
         next = ready->next;
         if (queue && ready->io->queue != queue) {
-            ready_push(ready);
+            vds_blk_work_wait(ready);
         }
         /* The others are found below. */
     }
@@ -567,7 +237,7 @@ static void requests_drop(VdsBlk *blk, const VdsVirtQueue *queue)
         if (request->in_engine) {
             blk->n_lost++;
         } else {
-            request_free(request);
+            vds_blk_work_free(request);
         }
     }
 }
@@ -624,7 +294,7 @@ static void engine_drain(VdsBlk *blk)
         VdsBlkRequest *request = (VdsBlkRequest *)blk->ops->reap(blk->engine, true);
 
         blk->n_in_engine--;
-        request_free(request);
+        vds_blk_work_free(request);
     }
     blk->ops->destroy(g_steal_pointer(&blk->engine));
 }

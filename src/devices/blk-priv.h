@@ -188,3 +188,45 @@ typedef struct {
 const char *vds_blk_request_begin(VdsBlkRequest *request, const VdsBlkRules *rules);
 /* Puts the status into the last byte and says how many bytes of io->in are new. */
 uint64_t vds_blk_request_end(VdsBlkRequest *request);
+
+/* ---- the device's own words (blk-device.c, blk-work.c) --------------------------------
+ */
+
+struct VdsBlk {
+    VdsVirtioDevice *device;
+    VdsBlkDisk *disk;
+    VdsIoThread *thread; /* borrowed: the device's */
+    char *serial;
+    unsigned n_queues;
+    bool writeback; /* after a reset */
+    VdsBlkRules rules;
+
+    const VdsBlkEngineOps *ops; /* (nullable) FILE, from start to reset */
+    VdsBlkEngine *engine;
+    VdsIoWatch *watch;
+
+    bool active;
+    bool hungry;             /* a queue may have more than there was room for */
+    size_t turn;             /* bytes left of TURN_BYTES */
+    unsigned n_in_engine;    /* ops */
+    unsigned n_lost;         /* of these: whose queue was reset */
+    VdsVirtQueue *dirty;     /* (nullable) has completions to flush */
+    VdsBlkRequest *requests; /* (nullable) VDS_BLK_DEPTH, with the first driver */
+    VdsBlkRequest *free;
+    unsigned n_free;
+    VdsBlkRequest *ready, **ready_end;
+};
+
+/* Out of its queue and on its way. */
+void vds_blk_work_begin(VdsBlk *blk, VdsIo *io);
+/* As far as it goes now: to the engine, to the end, or, in memory, to the end of a turn.
+ */
+void vds_blk_work_advance(VdsBlkRequest *request);
+/* The engine has handed it back. */
+void vds_blk_work_returned(VdsBlkRequest *request);
+/* Onto the ready list; advance is for the caller, or for the next turn. */
+void vds_blk_work_wait(VdsBlkRequest *request);
+/* Back to the free list, without an answer. */
+void vds_blk_work_free(VdsBlkRequest *request);
+/* Shows the driver what was finished. */
+void vds_blk_work_flush(VdsBlk *blk);
