@@ -132,7 +132,18 @@ static bool set_pairs(VdsNetState *state, VdsStream *args, unsigned command)
         return false;
     }
     state->pairs = pairs;
+    state->rss->redirects = false;
     return true;
+}
+
+static bool set_rss(VdsNetState *state, VdsStream *args, unsigned command)
+{
+    return vds_net_rss_read(args, state->max_pairs, state->rss, &state->pairs);
+}
+
+static bool set_hash(VdsNetState *state, VdsStream *args, unsigned command)
+{
+    return vds_net_rss_read_hash(args, state->rss);
 }
 
 static bool set_offloads(VdsNetState *state, VdsStream *args, unsigned command)
@@ -170,6 +181,8 @@ static const struct {
     {CLASS_VLAN, VLAN_DEL, VDS_NET_F_CTRL_VLAN, set_vlan},
     {CLASS_ANNOUNCE, 0, VDS_NET_F_GUEST_ANNOUNCE, ack_announce},
     {CLASS_MQ, 0, VDS_NET_F_MQ, set_pairs},
+    {CLASS_MQ, 1, VDS_NET_F_RSS, set_rss},
+    {CLASS_MQ, 2, VDS_NET_F_HASH_REPORT, set_hash},
     {CLASS_OFFLOADS, 0, VDS_NET_F_CTRL_GUEST_OFFLOADS, set_offloads},
 };
 

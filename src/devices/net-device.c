@@ -108,7 +108,8 @@ static bool header_fits(const VdsNet *net, const VdsNetFrame *frame)
 }
 
 /* num_buffers is 1 even where buffers are not merged (virtio 1.2, 5.1.6.4.1). */
-static void header_fill(const VdsNet *net, const VdsNetFrame *frame, unsigned n_buffers,
+static void header_fill(const VdsNet *net, const VdsNetFrame *frame,
+                        const VdsNetHash *hash, unsigned n_buffers,
                         uint8_t to[HEADER_HASH])
 {
     memset(to, 0, HEADER_HASH);
@@ -118,6 +119,10 @@ static void header_fill(const VdsNet *net, const VdsNetFrame *frame, unsigned n_
     }
     to[10] = (uint8_t)n_buffers;
     to[11] = (uint8_t)(n_buffers >> 8);
+    for (unsigned i = 0; i < 4; i++) {
+        to[12 + i] = (uint8_t)(hash->value >> (8 * i));
+    }
+    to[16] = (uint8_t)hash->report;
 }
 
 /* ---- receiving ------------------------------------------------------------------------
@@ -191,13 +196,13 @@ static unsigned count_buffers(const Held *held, uint64_t bytes)
 
 /* Into as many buffers as it takes, which make_room() has seen to. */
 static void put_frame(VdsNet *net, Held *held, VdsVirtQueue *queue,
-                      const VdsNetFrame *frame)
+                      const VdsNetFrame *frame, const VdsNetHash *hash)
 {
     unsigned n = count_buffers(held, net->header_bytes + frame->len);
     uint8_t header[HEADER_HASH];
     size_t at = 0;
 
-    header_fill(net, frame, n, header);
+    header_fill(net, frame, hash, n, header);
     vds_stream_write(&held->ios[0]->in, header, net->header_bytes);
     for (unsigned i = 0; i < n; i++) {
         VdsIo *io = held->ios[i];
@@ -209,17 +214,21 @@ static void put_frame(VdsNet *net, Held *held, VdsVirtQueue *queue,
     held->dirty = true;
 }
 
-/* A driver with a control queue says there how many pairs it uses; one that keeps these
- * commands to itself enables and disables queues, and the next enabled one takes the
- * frame.  (nullable) */
-static VdsVirtQueue *choose_queue(const VdsNet *net, unsigned pair)
+/* A driver with a control queue says there how many pairs it uses, or which by hash; one
+ * that keeps these commands to itself enables and disables queues, and the next enabled
+ * one takes the frame.  (nullable) */
+static VdsVirtQueue *choose_queue(const VdsNet *net, unsigned pair,
+                                  const VdsNetHash *hash)
 {
     const VdsNetState *state = &net->state;
+    unsigned tries = net->control_size > 0 ? 1 : state->max_pairs;
 
-    if (net->control_size > 0) {
-        return vds_virtio_device_get_virt_queue(state->device, 2 * (pair % state->pairs));
+    if (state->rss->redirects) {
+        pair = vds_net_rss_pair(state->rss, hash);
+    } else if (net->control_size > 0) {
+        pair %= state->pairs;
     }
-    for (unsigned i = 0; i < state->max_pairs; i++) {
+    for (unsigned i = 0; i < tries; i++) {
         unsigned n = 2 * ((pair + i) % state->max_pairs);
         VdsVirtQueue *queue = vds_virtio_device_get_virt_queue(state->device, n);
 
@@ -233,13 +242,15 @@ static VdsVirtQueue *choose_queue(const VdsNet *net, unsigned pair)
 bool vds_net_receive(VdsNet *net, const VdsNetFrame *frame)
 {
     VdsVirtQueue *queue;
+    VdsNetHash hash;
     unsigned pair;
     Room room;
 
     if (!net->active) {
         return false;
     }
-    queue = choose_queue(net, frame->pair);
+    hash = vds_net_rss_hash(net->state.rss, frame->bytes, frame->len);
+    queue = choose_queue(net, frame->pair, &hash);
     if (!queue || !header_fits(net, frame) ||
         !vds_net_filter_accepts(net->state.filter, frame->bytes, frame->len)) {
         return true; /* as if it had never been sent */
@@ -247,7 +258,7 @@ bool vds_net_receive(VdsNet *net, const VdsNetFrame *frame)
     pair = vds_virt_queue_get_index(queue) / 2;
     room = make_room(net, &net->held[pair], queue, net->header_bytes + frame->len);
     if (room == ROOM) {
-        put_frame(net, &net->held[pair], queue, frame);
+        put_frame(net, &net->held[pair], queue, frame, &hash);
     } else if (room == NEVER) {
         vds_net_count_drop(net);
     }
@@ -401,6 +412,7 @@ static const struct {
     {VDS_NET_F_GUEST_ANNOUNCE, VDS_NET_F_CTRL_VQ, "GUEST_ANNOUNCE without CTRL_VQ"},
     {VDS_NET_F_MQ, VDS_NET_F_CTRL_VQ, "MQ without CTRL_VQ"},
     {VDS_NET_F_RSS, VDS_NET_F_CTRL_VQ, "RSS without CTRL_VQ"},
+    {VDS_NET_F_HASH_REPORT, VDS_NET_F_CTRL_VQ, "HASH_REPORT without CTRL_VQ"},
     {VDS_NET_F_CTRL_MAC_ADDR, VDS_NET_F_CTRL_VQ, "CTRL_MAC_ADDR without CTRL_VQ"},
 };
 
@@ -442,6 +454,7 @@ static void take_features(VdsNet *net)
     state->offloads = vds_net_offloads(&state->features);
     state->filter = g_new(VdsNetFilter, 1);
     vds_net_filter_reset(state->filter, net->mac);
+    state->rss = g_new0(VdsNetRss, 1);
     state->filter->filters_vlans =
         vds_features_has(&state->features, VDS_NET_F_CTRL_VLAN);
     net->header_bytes = header_bytes(&state->features);
@@ -543,6 +556,7 @@ static void net_reset(void *instance)
     g_clear_pointer(&net->frame, g_free);
     state->pairs = 1;
     g_clear_pointer(&state->filter, g_free);
+    g_clear_pointer(&state->rss, g_free);
     vds_virtio_device_set_config(state->device, VDS_NET_CONFIG_MAC, net->mac,
                                  sizeof(net->mac));
     place_queues(net, true);
@@ -558,6 +572,7 @@ static void net_free(void *instance)
     }
     g_free(net->held);
     g_free(net->state.filter);
+    g_free(net->state.rss);
     g_free(net->frame);
     g_free(net);
 }

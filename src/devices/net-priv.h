@@ -142,6 +142,33 @@ typedef struct {
 void vds_net_filter_reset(VdsNetFilter *filter, const uint8_t *mac);
 bool vds_net_filter_accepts(const VdsNetFilter *filter, const uint8_t *bytes, size_t len);
 
+/* ---- steering by hash (virtio 1.2, 5.1.6.4.3 and 5.1.6.5.7) --------------------------
+ */
+
+enum { VDS_NET_RSS_KEY = 40, VDS_NET_RSS_TABLE = 128 };
+#define VDS_NET_RSS_TYPES UINT32_C(0x1ff) /* all nine */
+
+/* As a driver set it up; all zeroes: nothing is hashed, nothing steered. */
+typedef struct {
+    bool redirects; /* the table says where to */
+    uint32_t types;
+    uint16_t mask, unclassified;
+    uint16_t table[VDS_NET_RSS_TABLE]; /* mask + 1 pairs */
+    uint8_t key[VDS_NET_RSS_KEY];
+} VdsNetRss;
+
+typedef struct {
+    uint16_t report; /* 0: no hash; else what was hashed, as the header tells it */
+    uint32_t value;
+} VdsNetHash;
+
+VdsNetHash vds_net_rss_hash(const VdsNetRss *rss, const uint8_t *frame, size_t len);
+unsigned vds_net_rss_pair(const VdsNetRss *rss, const VdsNetHash *hash);
+/* The commands RSS_CONFIG and HASH_CONFIG; false: refused, nothing changed. */
+bool vds_net_rss_read(VdsStream *args, unsigned max_pairs, VdsNetRss *rss,
+                      unsigned *pairs);
+bool vds_net_rss_read_hash(VdsStream *args, VdsNetRss *rss);
+
 /* ---- the device
  * ------------------------------------------------------------------------
  */
@@ -168,6 +195,9 @@ enum {
     VDS_NET_CONFIG_MTU = 10,
     VDS_NET_CONFIG_SPEED = 12,
     VDS_NET_CONFIG_DUPLEX = 16,
+    VDS_NET_CONFIG_RSS_KEY = 17,
+    VDS_NET_CONFIG_RSS_TABLE = 18,
+    VDS_NET_CONFIG_RSS_TYPES = 20,
     VDS_NET_CONFIG_BYTES = 24,
 };
 enum { VDS_NET_S_LINK_UP = 1, VDS_NET_S_ANNOUNCE = 2 };
@@ -184,6 +214,7 @@ typedef struct {
     VdsFeatures offloads; /* GUEST_* that are on */
     unsigned pairs, max_pairs;
     VdsNetFilter *filter; /* (nullable) from DRIVER_OK to reset */
+    VdsNetRss *rss;       /* likewise */
 } VdsNetState;
 
 /* Those of the features that CTRL_GUEST_OFFLOADS is about. */

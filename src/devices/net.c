@@ -204,6 +204,10 @@ static void config_fill(const VdsPropertySet *set, const VdsNetConfig *net,
     put(to->config, VDS_NET_CONFIG_MTU, vds_property_set_get_uint(set, "host_mtu"), 2);
     put(to->config, VDS_NET_CONFIG_SPEED, vds_property_set_get_uint(set, "speed"), 4);
     put(to->config, VDS_NET_CONFIG_DUPLEX, code, 1);
+    put(to->config, VDS_NET_CONFIG_RSS_KEY, VDS_NET_RSS_KEY, 1);
+    put(to->config, VDS_NET_CONFIG_RSS_TABLE,
+        vds_features_has(&to->features, VDS_NET_F_RSS) ? VDS_NET_RSS_TABLE : 1, 2);
+    put(to->config, VDS_NET_CONFIG_RSS_TYPES, VDS_NET_RSS_TYPES, 4);
     to->config_len_bytes = config_len(&to->features);
 }
 

@@ -40,7 +40,11 @@ enum { /* features */
 #define BIT(bit) (UINT64_C(1) << (bit))
 
 enum { CONFIG_MAC = 0, CONFIG_MAX_PAIRS = 8, MAX_PAIRS = 512 };
-enum { ALEN = 6, FRAME = 60 /* without its checksum */, HEADER_MAX = 12 };
+enum {
+    ALEN = 6,
+    FRAME = 60 /* without its checksum */,
+    HEADER_MAX = 20 /* with a hash */
+};
 enum {
     /* a receive buffer: a frame with its header in whole cache lines; as much as any
      * packet when the device may send large ones but not merge buffers */
@@ -332,10 +336,12 @@ static bool plan(VdsGuestDevice *device, GError **error)
     bool modern = vds_guest_device_has(device, VDS_F_VERSION_1);
     uint16_t pairs = GUINT16_TO_LE(1);
 
-    state->header = mergeable || modern ? 12 : 10;
+    state->header = vds_guest_device_has(device, F_HASH_REPORT) ? HEADER_MAX
+                    : mergeable || modern                       ? 12
+                                                                : 10;
     if ((vds_guest_device_has(device, F_MAC) &&
          !vds_guest_device_read_config(device, CONFIG_MAC, state->mac, ALEN, error)) ||
-        (vds_guest_device_has(device, F_MQ) &&
+        ((vds_guest_device_has(device, F_MQ) || vds_guest_device_has(device, F_RSS)) &&
          !vds_guest_device_read_config(device, CONFIG_MAX_PAIRS, &pairs, sizeof(pairs),
                                        error))) {
         return false;

@@ -14,8 +14,9 @@ SECONDS = 3
 
 
 def devices():
-    """Every kind with every ring, and two network devices on one hub."""
-    words, names = [], []
+    """Every kind with every ring, two network devices on one hub, and one that hashes."""
+    words, names = ["-netdev", "loop,id=l0,queues=2"], ["loop"]
+    words += ["-device", "virtio-net-pci,id=loop,netdev=l0,mq=on,rss=on,hash=on,workload=light,rate=2000"]
     for i, ring in enumerate(RINGS):
         extra = "".join("," + word for word in ("workload=light,rate=2000", ring) if word)
         for kind in KINDS:
