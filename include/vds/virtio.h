@@ -420,11 +420,11 @@ typedef struct {
     const char *const *words; /* enumerations, NULL-terminated */
 } VdsPropertyType;
 
-extern const VdsPropertyType vds_property_bool, vds_property_uint16, vds_property_uint32,
-    vds_property_uint64, vds_property_int32, vds_property_int64, vds_property_size,
-    vds_property_str, vds_property_mac, vds_property_pci_address,
-    vds_property_on_off_auto, vds_property_on_error, vds_property_guest,
-    vds_property_workload, vds_property_rate;
+extern const VdsPropertyType vds_property_bool, vds_property_uint8, vds_property_uint16,
+    vds_property_uint32, vds_property_uint64, vds_property_int32, vds_property_int64,
+    vds_property_size, vds_property_str, vds_property_mac, vds_property_pci_address,
+    vds_property_on_off_auto, vds_property_on_error, vds_property_link_speed,
+    vds_property_link_width, vds_property_guest, vds_property_workload, vds_property_rate;
 /* These name a part that must exist: the row's `backend` says of what kind; an exclusive
  * one refuses a second user. */
 extern const VdsPropertyType vds_property_backend, vds_property_chardev,

@@ -111,6 +111,7 @@ extern const VdsForm vds_form_pci, vds_form_pci_transitional,
 #define VDS_ON_ERROR_AUTO 4
 
 /* Every PCI device's, every virtio-pci device's, every virtio device's. */
+extern const VdsProperty vds_pci_device_properties[];
 extern const VdsProperty vds_pci_properties[];
 extern const VdsProperty vds_pci_mode_properties[];  /* disable-legacy, disable-modern */
 extern const VdsProperty vds_pci_auto_properties[];  /* vectors (auto), ioeventfd */
@@ -134,15 +135,16 @@ extern const VdsProperty vds_virtio_properties[];
     {                                                                                    \
         .name = kind "-pci", .parent = base, .alias = kind_alias, .bus_type = "PCI",     \
         .backend_type = device,                                                          \
-        .own = VDS_TABLES(vds_pci_properties, vds_pci_mode_properties, __VA_ARGS__),     \
+        .own = VDS_TABLES(vds_pci_device_properties, vds_pci_properties,                 \
+                          vds_pci_mode_properties, __VA_ARGS__),                         \
         .backend = device_tables, .form = &vds_form_pci                                  \
     }
 /* One more name, without disable-legacy and disable-modern. */
 #define VDS_TYPE_PCI_FIXED(full, base, device, device_tables, which, ...)                \
     {                                                                                    \
         .name = full, .parent = base, .bus_type = "PCI", .backend_type = device,         \
-        .own = VDS_TABLES(vds_pci_properties, __VA_ARGS__), .backend = device_tables,    \
-        .form = &vds_form_pci_##which                                                    \
+        .own = VDS_TABLES(vds_pci_device_properties, vds_pci_properties, __VA_ARGS__),   \
+        .backend = device_tables, .form = &vds_form_pci_##which                          \
     }
 /* All of QEMU's names of a device that old drivers know. */
 #define VDS_TYPES_TRANSITIONAL(kind, kind_alias, device, device_tables, ...)             \
@@ -170,7 +172,8 @@ extern const VdsProperty vds_virtio_properties[];
 /* ---- the rows
  * --------------------------------------------------------------------------- */
 
-extern const VdsDeviceClass vds_base_class, vds_net_class, vds_blk_class, vds_scsi_class,
-    vds_scsi_disk_class, vds_serial_class, vds_serial_port_class, vds_rng_class,
-    vds_balloon_class, vds_9p_class, vds_gpu_class, vds_input_class, vds_crypto_class,
-    vds_iommu_class, vds_mem_class, vds_pmem_class, vds_vsock_class, vds_generic_class;
+extern const VdsDeviceClass vds_base_class, vds_bridge_class, vds_net_class,
+    vds_blk_class, vds_scsi_class, vds_scsi_disk_class, vds_serial_class,
+    vds_serial_port_class, vds_rng_class, vds_balloon_class, vds_9p_class, vds_gpu_class,
+    vds_input_class, vds_crypto_class, vds_iommu_class, vds_mem_class, vds_pmem_class,
+    vds_vsock_class, vds_generic_class;

@@ -22,7 +22,7 @@ const VdsForm vds_form_mmio = {.modern = true};
 /* ---- properties ----------------------------------------------------------------------
  */
 
-const VdsProperty vds_pci_properties[] = {
+const VdsProperty vds_pci_device_properties[] = {
     {.name = "addr", .type = &vds_property_pci_address, .fallback = (uint64_t)-1},
     VDS_ROW_UNSET("romfile", str),
     VDS_ROW_NUMBER("romsize", uint32, UINT32_MAX),
@@ -32,6 +32,10 @@ const VdsProperty vds_pci_properties[] = {
     VDS_ROW_UNSET("failover_pair_id", str),
     VDS_ROW_BOOL("x-pcie-lnksta-dllla", true),
     VDS_ROW_BOOL("x-pcie-extcap-init", true),
+    VDS_ROW_END,
+};
+
+const VdsProperty vds_pci_properties[] = {
     VDS_ROW_BOOL("virtio-pci-bus-master-bug-migration", false),
     VDS_ROW_BOOL("migrate-extra", true),
     VDS_ROW_BOOL("modern-pio-notify", false),

@@ -101,9 +101,10 @@ void vds_bus_remove(VdsMachine *machine, VdsBus *bus)
 char *vds_bus_auto_name(VdsMachine *machine, const char *type)
 {
     unsigned n = GPOINTER_TO_UINT(g_hash_table_lookup(machine->bus_numbers, type));
+    g_autofree char *lower = g_ascii_strdown(type, -1);
 
     g_hash_table_insert(machine->bus_numbers, (char *)type, GUINT_TO_POINTER(n + 1));
-    return g_strdup_printf("%s.%u", type, n);
+    return g_strdup_printf("%s.%u", lower, n);
 }
 
 static bool bus_is_a(const VdsBus *bus, const char *wanted)
@@ -130,14 +131,30 @@ static VdsBus *find_by_name(const VdsMachine *machine, const char *name)
     return node ? node->object : NULL;
 }
 
-/* The newest bus of that very type, else of one that may stand for it. */
+/* The machine's own bus of that very type, else the newest. */
+static VdsBus *prefer_root(const VdsMachine *machine, const char *type)
+{
+    VdsBus *newest = g_hash_table_lookup(machine->buses, type);
+
+    for (VdsBus *bus = newest; bus; bus = bus->next) {
+        if (!bus->owner) {
+            return bus;
+        }
+    }
+    return newest;
+}
+
+/* As QEMU, which looks from the root down: the machine's own, if only of a type that may
+ * stand for it, else the newest. */
 static VdsBus *find_by_type(const VdsMachine *machine, const char *type)
 {
-    VdsBus *bus = g_hash_table_lookup(machine->buses, type);
+    VdsBus *bus = prefer_root(machine, type);
 
-    for (size_t i = 0; !bus && i < G_N_ELEMENTS(bus_parents); i++) {
+    for (size_t i = 0; (!bus || bus->owner) && i < G_N_ELEMENTS(bus_parents); i++) {
         if (strcmp(bus_parents[i].parent, type) == 0) {
-            bus = g_hash_table_lookup(machine->buses, bus_parents[i].type);
+            VdsBus *other = prefer_root(machine, bus_parents[i].type);
+
+            bus = other && (!bus || !other->owner) ? other : bus;
         }
     }
     return bus;

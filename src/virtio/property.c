@@ -304,7 +304,12 @@ static const char *const workload_words[] = {"idle", "light", NULL};
 static const char *const on_error_words[] = {"report", "ignore", "enospc",
                                              "stop",   "auto",   NULL};
 
+static const char *const link_speed_words[] = {"2_5", "5", "8", "16", NULL};
+static const char *const link_width_words[] = {"1",  "2",  "4",  "8",
+                                               "12", "16", "32", NULL};
+
 const VdsPropertyType vds_property_bool = {"bool", bool_parse, bool_show, 0, 0, NULL};
+const VdsPropertyType vds_property_uint8 = UINT_TYPE(8);
 const VdsPropertyType vds_property_uint16 = UINT_TYPE(16);
 const VdsPropertyType vds_property_uint32 = UINT_TYPE(32);
 const VdsPropertyType vds_property_uint64 = UINT_TYPE(64);
@@ -319,6 +324,10 @@ const VdsPropertyType vds_property_on_off_auto = {
     "OnOffAuto", word_parse, word_show, 0, 0, on_off_auto_words};
 const VdsPropertyType vds_property_on_error = {
     "BlockdevOnError", word_parse, word_show, 0, 0, on_error_words};
+const VdsPropertyType vds_property_link_speed = {
+    "PCIELinkSpeed", word_parse, word_show, 0, 0, link_speed_words};
+const VdsPropertyType vds_property_link_width = {
+    "PCIELinkWidth", word_parse, word_show, 0, 0, link_width_words};
 /* Ours: who drives a device, with what, and how many requests a second. */
 const VdsPropertyType vds_property_guest = {"VdsGuest", word_parse, word_show,
                                             0,          0,          guest_words};

@@ -404,11 +404,19 @@ ONLY_OURS |= {"guest", "workload", "rate", "iothread"}
 # Of front-ends elsewhere.
 ONLY_OURS |= {"vhost-user", "vhost-user-server", "vhost-user-reconnect"}
 ONLY_THEIRS = {"guest-stats", "guest-stats-polling-interval", "size", "default-backend"}
+# The parts that a USB host is made of.
+ONLY_THEIRS |= {"host", "xhci-core"}
 UNKNOWN_TYPES = ["nope", "virtio-net", "virtio-device", "bus"]
 
 
+def default_of(row):
+    """Beyond the signed range our values of any type are doubles."""
+    value = row.get("default-value")
+    return float(value) if type(value) is int and value >= 1 << 63 else value
+
+
 def properties(reply):
-    return {p["name"]: (p["type"], p.get("default-value")) for p in reply}
+    return {p["name"]: (p["type"], default_of(p)) for p in reply}
 
 
 def compare_properties(command):

@@ -253,6 +253,48 @@ static void test_disks(void **state)
     assert_true(vds_machine_device_del(machine, "s0", NULL));
 }
 
+static void assert_on(VdsMachine *machine, const char *device, const char *bus)
+{
+    g_autofree char *path = g_strconcat("/machine/peripheral/", device, NULL);
+    VdsProp value;
+
+    assert_true(vds_machine_qom_get(machine, path, "parent_bus", &value, NULL));
+    assert_string_equal(value.text, bus);
+    vds_prop_clear(&value);
+}
+
+/* libvirt's: a bus bears its bridge's id, and a device without bus= goes on the root. */
+static void test_bridges(void **state)
+{
+    g_autoptr(VdsMachine) machine = machine_with_parts();
+    static const struct {
+        const char *text, *id, *bus;
+    } bridges[] = {
+        {"pcie-root-port,id=pci.1,port=0x10,chassis=1,multifunction=on,addr=0x2", "pci.1",
+         "/machine/pci/pci.0"},
+        {"i82801b11-bridge,id=pci.2,addr=0x1e", "pci.2", "/machine/pci/pci.0"},
+        {"pci-bridge,id=pci.3,chassis_nr=2,bus=pci.2,addr=0x0", "pci.3",
+         "/machine/peripheral/pci.2/pci.2"},
+        {"pcie-pci-bridge,id=pci.4,bus=pci.1", "pci.4",
+         "/machine/peripheral/pci.1/pci.1"},
+        {"qemu-xhci,id=usb,p2=8,p3=8,bus=pci.3", "usb",
+         "/machine/peripheral/pci.3/pci.3"},
+        {"virtio-rng-pci,id=r1,bus=pci.4,addr=0x1", "r1",
+         "/machine/peripheral/pci.4/pci.4"},
+        {"virtio-rng-pci,id=r2,bus=pci.1", "r2", "/machine/peripheral/pci.1/pci.1"},
+        {"virtio-rng-pci,id=r3", "r3", "/machine/pci/pci.0"},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(bridges); i++) {
+        add(machine, bridges[i].text);
+        assert_on(machine, bridges[i].id, bridges[i].bus);
+    }
+    add(machine, "pci-bridge,chassis_nr=9"); /* QEMU's name for its bus, and ours */
+    assert_int_equal(vds_machine_count(machine), 3);
+    assert_true(vds_machine_device_del(machine, "pci.1", NULL)); /* with r1 and r2 */
+    assert_int_equal(vds_machine_count(machine), 1);
+}
+
 /* DESIGN: at most 2 KiB an idle device, all told. */
 static void test_idle_devices_are_small(void **state)
 {
@@ -279,11 +321,9 @@ static void test_idle_devices_are_small(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_rows),
-        cmocka_unit_test(test_common_words),
-        cmocka_unit_test(test_ports),
-        cmocka_unit_test(test_disks),
-        cmocka_unit_test(test_idle_devices_are_small),
+        cmocka_unit_test(test_rows),    cmocka_unit_test(test_common_words),
+        cmocka_unit_test(test_ports),   cmocka_unit_test(test_disks),
+        cmocka_unit_test(test_bridges), cmocka_unit_test(test_idle_devices_are_small),
     };
 
     return cmocka_run_group_tests_name("devices-kinds", tests, NULL, NULL);

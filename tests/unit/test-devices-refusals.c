@@ -79,6 +79,11 @@ static const struct {
      "'iommu_platform' cannot be had with 'vhost-user'"},
     {"virtio-gpu-pci,vhost-user=/s", "'virtio-gpu-pci' has no request path that a "
                                      "vhost-user front-end could use"},
+    {"pci-bridge", "Bridge chassis not specified. Each bridge is required to be assigned "
+                   "a unique chassis id > 0."},
+    {"pcie-root-port,chassis=256", "Parameter 'chassis' expects uint8_t"},
+    {"pcie-root-port,modern-pio-notify=on",
+     "Property 'pcie-root-port.modern-pio-notify' not found"},
     {"virtio-rng-pci,disable-legacy=on,disable-modern=on",
      "device cannot work as neither modern nor legacy mode is enabled"},
     {"virtio-rng-pci,iommu_platform=on",
