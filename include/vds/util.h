@@ -160,6 +160,10 @@ typedef enum {
     VDS_UTIL_ERROR_SYSTEM, /* the kernel refused a thread, a descriptor or a watch */
 } VdsUtilError;
 
+/* g_set_error() for `return`: false. */
+bool vds_refuse(GError **error, GQuark domain, int code, const char *format, ...)
+    G_GNUC_PRINTF(4, 5);
+
 /* Decimal or 0x-hexadecimal, min..max, from a string or a JSON integer. */
 bool vds_prop_get_uint(const VdsProp *prop, uint64_t min, uint64_t max, uint64_t *value,
                        GError **error);

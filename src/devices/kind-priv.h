@@ -47,7 +47,8 @@ VdsIoThread *vds_kind_io_thread(const VdsDeviceArgs *args);
 void vds_kind_add_queues(VdsKindPlan *plan, unsigned n, unsigned size);
 
 /* One phrase, code PROPERTY; returns false. */
-bool vds_kind_refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
+#define vds_kind_refuse(error, ...)                                                      \
+    vds_refuse(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_PROPERTY, __VA_ARGS__)
 
 /* (nullable) the properties of the part that a property names. */
 const VdsProps *vds_kind_backend(const VdsDeviceArgs *args, const char *kind,
@@ -118,6 +119,8 @@ extern const VdsProperty vds_pci_auto_properties[];  /* vectors (auto), ioeventf
 extern const VdsProperty vds_pci_two_properties[];   /* vectors (2), ioeventfd */
 extern const VdsProperty vds_pci_class_properties[]; /* class */
 extern const VdsProperty vds_virtio_properties[];
+/* Of a device with "drive": the drive, block sizes, caching and errors; C, H and S. */
+extern const VdsProperty vds_disk_properties[], vds_disk_geometry[];
 
 #define VDS_TABLES(...)                                                                  \
     (const VdsProperty *const[])                                                         \

@@ -114,19 +114,6 @@ const VdsProperty vds_virtio_properties[] = {
 /* ---- helpers of the rows
  * ---------------------------------------------------------------- */
 
-bool vds_kind_refuse(GError **error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (error) {
-        *error =
-            g_error_new_valist(VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_PROPERTY, format, args);
-    }
-    va_end(args);
-    return false;
-}
-
 void vds_kind_add_queues(VdsKindPlan *plan, unsigned n, unsigned size)
 {
     g_assert(n <= VDS_VIRTIO_MAX_QUEUES - plan->n_queues && size <= VDS_VRING_MAX_NUM);

@@ -160,20 +160,8 @@ static VdsBus *find_by_type(const VdsMachine *machine, const char *type)
     return bus;
 }
 
-static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool refuse(GError **error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (error) {
-        *error =
-            g_error_new_valist(VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_BUS, format, args);
-    }
-    va_end(args);
-    return false;
-}
+#define refuse(error, ...)                                                               \
+    vds_refuse(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_BUS, __VA_ARGS__)
 
 bool vds_bus_choose(const VdsMachine *machine, const VdsDeviceType *type,
                     const char *name, VdsBus **bus, GError **error)

@@ -6,20 +6,7 @@
 
 #include "machine-priv.h"
 
-static bool refuse(GError **error, VdsMachineError code, const char *format, ...)
-    G_GNUC_PRINTF(3, 4);
-
-static bool refuse(GError **error, VdsMachineError code, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (error) {
-        *error = g_error_new_valist(VDS_MACHINE_ERROR, (int)code, format, args);
-    }
-    va_end(args);
-    return false;
-}
+#define refuse(error, code, ...) vds_refuse(error, VDS_MACHINE_ERROR, code, __VA_ARGS__)
 
 /* ---- what rows may ask ----------------------------------------------------------------
  */

@@ -7,20 +7,8 @@
 
 #include "machine-priv.h"
 
-static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool refuse(GError **error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (error) {
-        *error =
-            g_error_new_valist(VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_MEMORY, format, args);
-    }
-    va_end(args);
-    return false;
-}
+#define refuse(error, ...)                                                               \
+    vds_refuse(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_MEMORY, __VA_ARGS__)
 
 /* ---- memory backends ------------------------------------------------------------------
  */

@@ -7,20 +7,8 @@
 
 #include "vds/virtio.h"
 
-static bool refuse(GError **error, const char *format, ...) G_GNUC_PRINTF(2, 3);
-
-static bool refuse(GError **error, const char *format, ...)
-{
-    va_list args;
-
-    va_start(args, format);
-    if (error) {
-        *error =
-            g_error_new_valist(VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_PROPERTY, format, args);
-    }
-    va_end(args);
-    return false;
-}
+#define refuse(error, ...)                                                               \
+    vds_refuse(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_PROPERTY, __VA_ARGS__)
 
 /* ---- booleans and words ----------------------------------------------------------- */
 
