@@ -14,30 +14,6 @@ enum {
 };
 
 static const VdsProperty properties[] = {
-    {.name = "drive",
-     .type = &vds_property_backend,
-     .description = "node name or id of the disk it is wired to",
-     .unset = true,
-     .backend = "blockdev",
-     .exclusive = true},
-    VDS_ROW_AUTO("backend_defaults"),
-    VDS_ROW_NUMBER("logical_block_size", size, 0),
-    VDS_ROW_NUMBER("physical_block_size", size, 0),
-    VDS_ROW_NUMBER("min_io_size", size, 0),
-    VDS_ROW_NUMBER("opt_io_size", size, 0),
-    VDS_ROW_NUMBER("discard_granularity", size, UINT32_MAX),
-    VDS_ROW_AUTO("write-cache"),
-    VDS_ROW_BOOL("share-rw", false),
-    VDS_ROW_AUTO("account-invalid"),
-    VDS_ROW_AUTO("account-failed"),
-    VDS_ROW_NUMBER("rerror", on_error, VDS_ON_ERROR_AUTO),
-    VDS_ROW_NUMBER("werror", on_error, VDS_ON_ERROR_AUTO),
-    VDS_ROW_NUMBER("cyls", uint32, 0),
-    VDS_ROW_NUMBER("heads", uint32, 0),
-    VDS_ROW_NUMBER("secs", uint32, 0),
-    VDS_ROW_NUMBER("lcyls", uint32, 0),
-    VDS_ROW_NUMBER("lheads", uint32, 0),
-    VDS_ROW_NUMBER("lsecs", uint32, 0),
     VDS_ROW_UNSET("serial", str),
     VDS_ROW_UNSET("bootindex", int32),
     VDS_ROW_FEATURE("config-wce", VDS_BLK_F_CONFIG_WCE, true),
@@ -210,7 +186,8 @@ static const VdsKind kind = {
     .plan = plan,
 };
 
-static const VdsProperty *const tables[] = {vds_virtio_properties, properties, NULL};
+static const VdsProperty *const tables[] = {vds_virtio_properties, vds_disk_properties,
+                                            vds_disk_geometry, properties, NULL};
 
 static const VdsDeviceType types[] = {
     VDS_TYPES_TRANSITIONAL("virtio-blk", "virtio-blk", "virtio-blk-device", tables,
