@@ -42,6 +42,7 @@ enum {
 enum {
     VDS_NET_MAC_BYTES = 6,
     VDS_NET_HEADER_BYTES = 10, /* without num_buffers (virtio 1.2, 5.1.6.1) */
+    VDS_NET_HEADER_MAX = 20,   /* with it, a hash, its type and padding */
     /* A frame: an IP packet of 64 KiB and what may stand before it. */
     VDS_NET_MAX_FRAME = 65536 + 4096,
     VDS_NET_MAX_PAIRS = 256,
@@ -222,3 +223,46 @@ VdsFeatures vds_net_offloads(const VdsFeatures *features);
 /* Serves one command: reads it, writes the answer; the request is then complete with one
  * byte written.  NULL, or why the device is to be broken. */
 const char *vds_net_control(VdsNetState *state, VdsIo *io);
+
+/* ---- headers (net-header.c)
+ * ------------------------------------------------------------ */
+
+unsigned vds_net_header_bytes(const VdsFeatures *features);
+/* A checksum that is still to be made lies inside the frame; and the receiver can take
+ * what the sender left to somebody else. */
+bool vds_net_header_fits(const VdsFeatures *offloads, const VdsNetFrame *frame);
+/* num_buffers is 1 even where buffers are not merged (virtio 1.2, 5.1.6.4.1). */
+void vds_net_header_fill(const VdsFeatures *offloads, const VdsNetFrame *frame,
+                         const VdsNetHash *hash, unsigned n_buffers,
+                         uint8_t to[VDS_NET_HEADER_MAX]);
+
+/* ---- the device's own words (net-device.c, net-receive.c)
+ * ------------------------------ */
+
+/* Receive buffers of one pair that are out of the ring. */
+typedef struct {
+    VdsIo **ios;
+    unsigned n, room;
+    uint64_t bytes;
+    bool dirty; /* has completions to flush */
+} VdsNetHeld;
+
+struct VdsNet {
+    VdsNetState state;              /* pairs, filter, features: what commands change */
+    uint8_t mac[VDS_NET_MAC_BYTES]; /* after a reset */
+    unsigned n_queues;              /* of all pairs, and the control queue */
+    uint16_t rx_size, tx_size, control_size;
+    bool active;
+    bool multiqueue; /* the control queue stands behind all pairs */
+    unsigned header_bytes;
+    bool merges;      /* MRG_RXBUF */
+    bool has_offload; /* the driver may leave checksums to us: CSUM */
+    VdsNetHeld *held; /* max_pairs */
+    uint8_t *frame;   /* (nullable) VDS_NET_MAX_FRAME bytes, from the first start */
+    _Atomic uint64_t drops;
+};
+
+/* After a reset. */
+void vds_net_held_drop(VdsNetHeld *held);
+/* Buffers that no frame has come for go back into the ring. */
+void vds_net_held_return(VdsNetHeld *held, VdsVirtQueue *queue);
