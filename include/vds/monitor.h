@@ -30,6 +30,7 @@ typedef enum {
 
 /* One -qmp, -monitor or -mon with its chardev.  Strings are borrowed for the call. */
 typedef struct {
+    const char *label; /* (nullable) of is_connected; outlives the monitor */
     VdsMonitorMode mode;
     VdsMonitorTransport transport;
     const char *path;
@@ -75,4 +76,6 @@ void vds_monitor_emit(VdsMonitor *monitor, const VdsQapiEvent *event, const void
 /* For the end: sends what is pending, at most `timeout_ms`, taking no more input. */
 void vds_monitor_flush(VdsMonitor *monitor, unsigned timeout_ms);
 
+/* Somebody is at the other end of the monitor of that label. */
+bool vds_monitor_is_connected(const VdsMonitor *monitor, const char *label);
 unsigned vds_monitor_count_sessions(const VdsMonitor *monitor);

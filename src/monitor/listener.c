@@ -21,6 +21,7 @@ struct VdsMonitorListener {
     VdsMonitor *monitor;
     int fd;
     gpointer tag;
+    const char *label; /* (nullable) */
     VdsMonitorMode mode;
     bool pretty;
     bool waiting; /* for the first client */
@@ -61,8 +62,11 @@ static void listener_serve(VdsMonitorListener *listener, int fd)
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     listener->n_sessions++;
     listener_first_client(listener);
-    vds_monitor_session_open(listener->monitor, &stream, listener->mode, listener->pretty,
-                             listener);
+    vds_monitor_session_open(listener->monitor, &stream,
+                             &(VdsMonitorSessionConfig){.label = listener->label,
+                                                        .mode = listener->mode,
+                                                        .pretty = listener->pretty,
+                                                        .listener = listener});
 }
 
 /* True when there may be more to accept. */
@@ -116,6 +120,7 @@ void vds_monitor_listener_open(VdsMonitor *monitor, int fd,
 
     listener->monitor = monitor;
     listener->fd = fd;
+    listener->label = config->label;
     listener->mode = config->mode;
     listener->pretty = config->pretty;
     listener->waiting = config->wait;

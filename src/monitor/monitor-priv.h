@@ -85,6 +85,7 @@ char *vds_monitor_tcp_describe(int fd); /* (transfer full) "tcp:127.0.0.1:4444" 
  * ------------------------------------------------------------------------ */
 
 typedef struct {
+    const char *label; /* (nullable) */
     VdsMonitorMode mode;
     bool pretty;
     bool wait;
@@ -104,10 +105,17 @@ void vds_monitor_listener_session_ended(VdsMonitorListener *listener, bool own);
 /* ---- session.c
  * ------------------------------------------------------------------------- */
 
-/* Takes the stream; `listener` (nullable) is told when the session ends. */
+typedef struct {
+    const char *label; /* (nullable) outlives the session */
+    VdsMonitorMode mode;
+    bool pretty;
+    VdsMonitorListener *listener; /* (nullable) is told when the session ends */
+} VdsMonitorSessionConfig;
+
+/* Takes the stream. */
 void vds_monitor_session_open(VdsMonitor *monitor, const VdsMonitorStream *stream,
-                              VdsMonitorMode mode, bool pretty,
-                              VdsMonitorListener *listener);
+                              const VdsMonitorSessionConfig *config);
+const char *vds_monitor_session_get_label(const VdsMonitorSession *session);
 void vds_monitor_session_close(VdsMonitorSession *session);
 void vds_monitor_session_event(VdsMonitorSession *session, const VdsQapiEvent *event,
                                const void *data, int64_t time_us);

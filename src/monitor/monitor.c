@@ -47,7 +47,10 @@ typedef bool (*OpenFunc)(VdsMonitor *monitor, const VdsMonitorConfig *config,
 static void serve_stream(VdsMonitor *monitor, const VdsMonitorStream *stream,
                          const VdsMonitorConfig *config)
 {
-    vds_monitor_session_open(monitor, stream, config->mode, config->pretty, NULL);
+    vds_monitor_session_open(monitor, stream,
+                             &(VdsMonitorSessionConfig){.label = config->label,
+                                                        .mode = config->mode,
+                                                        .pretty = config->pretty});
 }
 
 static void serve_socket(VdsMonitor *monitor, int fd, const VdsMonitorConfig *config)
@@ -60,7 +63,8 @@ static void serve_socket(VdsMonitor *monitor, int fd, const VdsMonitorConfig *co
 static VdsMonitorListenerConfig listener_config(VdsMonitor *monitor,
                                                 const VdsMonitorConfig *config)
 {
-    return (VdsMonitorListenerConfig){.mode = config->mode,
+    return (VdsMonitorListenerConfig){.label = config->label,
+                                      .mode = config->mode,
                                       .pretty = config->pretty,
                                       .wait = config->wait,
                                       .group = monitor->next_group++};
@@ -264,6 +268,16 @@ void vds_monitor_emit(VdsMonitor *monitor, const VdsQapiEvent *event, const void
     for (GList *link = monitor->sessions.head; link; link = link->next) {
         vds_monitor_session_event(link->data, event, data, now);
     }
+}
+
+bool vds_monitor_is_connected(const VdsMonitor *monitor, const char *label)
+{
+    for (const GList *link = monitor->sessions.head; link; link = link->next) {
+        if (g_strcmp0(vds_monitor_session_get_label(link->data), label) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 unsigned vds_monitor_count_sessions(const VdsMonitor *monitor)

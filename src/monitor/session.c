@@ -24,6 +24,7 @@ struct VdsMonitorSession {
     GSource source; /* first: GLib's source functions get this */
     GList link;     /* in monitor->sessions */
     VdsMonitor *monitor;
+    const char *label;            /* (nullable) */
     VdsMonitorListener *listener; /* (nullable) outlives its sessions */
     const VdsMonitorProtocol *protocol;
     void *core; /* the protocol's; appends to `out` */
@@ -250,21 +251,21 @@ static GSourceFuncs session_funcs = {
  * ------------------------------------------------------------------------ */
 
 void vds_monitor_session_open(VdsMonitor *monitor, const VdsMonitorStream *stream,
-                              VdsMonitorMode mode, bool pretty,
-                              VdsMonitorListener *listener)
+                              const VdsMonitorSessionConfig *config)
 {
     GSource *source = g_source_new(&session_funcs, sizeof(VdsMonitorSession));
     VdsMonitorSession *session = (VdsMonitorSession *)source;
 
     session->monitor = monitor;
-    session->listener = listener;
+    session->label = config->label;
+    session->listener = config->listener;
     session->stream = *stream;
     session->in_watch.fd = stream->in;
     session->out_watch.fd = stream->out != stream->in ? stream->out : -1;
     session->link.data = session;
     g_queue_push_tail_link(&monitor->sessions, &session->link);
-    session->protocol = protocols[mode];
-    session->core = session->protocol->open(monitor, &session->out, pretty);
+    session->protocol = protocols[config->mode];
+    session->core = session->protocol->open(monitor, &session->out, config->pretty);
     g_source_set_static_name(source, "monitor session");
     g_source_attach(source, monitor->context);
     /* The greeting leaves now, and not after another turn of the loop. */
@@ -302,6 +303,11 @@ void vds_monitor_session_event(VdsMonitorSession *session, const VdsQapiEvent *e
     if (!session->busy) {
         session_kick(session);
     }
+}
+
+const char *vds_monitor_session_get_label(const VdsMonitorSession *session)
+{
+    return session->label;
 }
 
 int vds_monitor_session_flush(VdsMonitorSession *session)
