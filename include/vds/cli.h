@@ -78,6 +78,7 @@ typedef struct {
     bool paused;      /* -S */
     bool no_shutdown; /* a machine that ends stays to be looked at */
     bool no_reboot;   /* a reset is an end */
+    bool kvm;         /* an accelerator asked for is KVM */
     char *pidfile;    /* (nullable) */
     bool daemonize;
     bool show_version, show_help;
@@ -90,6 +91,14 @@ typedef struct {
 VdsOptions *vds_options_parse(int argc, const char *const *argv, GError **error);
 void vds_options_free(VdsOptions *options); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsOptions, vds_options_free)
+
+/* The options that are property sets: func once for the option, with neither key nor
+ * type, then for each key, if these are fixed; type is "string", "boolean", "number" or
+ * "size".
+ */
+typedef void (*VdsOptionFunc)(const char *option, const char *key, const char *type,
+                              void *user);
+void vds_options_foreach(VdsOptionFunc func, void *user);
 
 /* The text of -help, one line an option, from the same table that parses; what is
  * accepted without effect comes last, each with its reason. */

@@ -104,6 +104,32 @@ static void machine_props_merge(VdsOptions *options, const VdsProps *props)
     }
 }
 
+/* "kvm:tcg" is kvm, or else tcg. */
+static void note_accel(VdsOptions *options, const char *names)
+{
+    g_auto(GStrv) each = g_strsplit(names ? names : "", ":", -1);
+
+    options->kvm |= g_strv_contains((const char *const *)each, "kvm");
+}
+
+bool vds_cli_apply_accel(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                         GError **error)
+{
+    g_autoptr(VdsProps) props = vds_cli_props(row, argument, error);
+
+    if (props) {
+        note_accel(parse->options, vds_props_get_string(props, "accel"));
+    }
+    return props != NULL;
+}
+
+bool vds_cli_apply_kvm(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                       GError **error)
+{
+    parse->options->kvm = true;
+    return true;
+}
+
 bool vds_cli_apply_machine(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
                            GError **error)
 {
@@ -113,6 +139,7 @@ bool vds_cli_apply_machine(VdsCliParse *parse, const VdsCliRow *row, const char 
         return false;
     }
     machine_props_merge(parse->options, props);
+    note_accel(parse->options, vds_props_get_string(props, "accel"));
     g_free(parse->options->machine_origin);
     parse->options->machine_origin = g_strdup(parse->origin);
     return true;

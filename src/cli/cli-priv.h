@@ -84,6 +84,10 @@ bool vds_cli_apply_device(VdsCliParse *parse, const VdsCliRow *row, const char *
                           GError **error);
 bool vds_cli_apply_machine(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
                            GError **error);
+bool vds_cli_apply_accel(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                         GError **error);
+bool vds_cli_apply_kvm(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                       GError **error);
 bool vds_cli_apply_memory(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
                           GError **error);
 bool vds_cli_apply_name(VdsCliParse *parse, const VdsCliRow *row, const char *argument,

@@ -91,6 +91,12 @@ const VdsCliRow vds_cli_rows[] = {
      .apply = vds_cli_apply_machine,
      .help = "the same",
      .implied = "type"},
+    {.name = "accel",
+     .argument = "NAME[,...]",
+     .apply = vds_cli_apply_accel,
+     .help = "tcg or kvm: no processor runs on it, but query-kvm tells",
+     .implied = "accel"},
+    {.name = "enable-kvm", .apply = vds_cli_apply_kvm, .help = "-accel kvm"},
     {.name = "m",
      .argument = "SIZE",
      .apply = vds_cli_apply_memory,
@@ -134,13 +140,11 @@ const VdsCliRow vds_cli_rows[] = {
      .apply = vds_cli_apply_global,
      .help = "refused for virtio drivers, no effect on any other"},
 
-    {.name = "accel", .argument = "NAME", .help = NO_CPU},
     {.name = "append", .argument = "TEXT", .help = NO_FIRMWARE},
     {.name = "audiodev", .argument = "DRIVER[,...]", .help = "there is no sound"},
     {.name = "boot", .argument = "ORDER", .help = NO_FIRMWARE},
     {.name = "cpu", .argument = "MODEL", .help = NO_CPU},
     {.name = "display", .argument = "KIND", .help = NO_SCREEN},
-    {.name = "enable-kvm", .help = NO_CPU},
     {.name = "initrd", .argument = "PATH", .help = NO_FIRMWARE},
     {.name = "kernel", .argument = "PATH", .help = NO_FIRMWARE},
     {.name = "msg",
@@ -162,6 +166,39 @@ const VdsCliRow vds_cli_rows[] = {
     {.name = "vga", .argument = "KIND", .help = NO_SCREEN},
 };
 const size_t vds_cli_n_rows = G_N_ELEMENTS(vds_cli_rows);
+
+/* Keys are text unless they stand here. */
+static const struct {
+    const char *key, *type;
+} key_types[] = {
+    {"debug-threads", "boolean"}, {"maxmem", "size"},
+    {"pretty", "boolean"},        {"size", "size"},
+    {"slots", "number"},
+};
+
+static const char *key_type(const char *key)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(key_types); i++) {
+        if (strcmp(key_types[i].key, key) == 0) {
+            return key_types[i].type;
+        }
+    }
+    return "string";
+}
+
+void vds_options_foreach(VdsOptionFunc func, void *user)
+{
+    for (size_t i = 0; i < vds_cli_n_rows; i++) {
+        const VdsCliRow *row = &vds_cli_rows[i];
+
+        if (row->apply && (row->implied || row->id)) {
+            func(row->name, NULL, NULL, user);
+            for (const char *const *key = row->allowed; key && *key; key++) {
+                func(row->name, *key, key_type(*key), user);
+            }
+        }
+    }
+}
 
 static void help_rows(GString *text, bool with_effect)
 {
