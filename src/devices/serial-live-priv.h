@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "serial-priv.h"
 
 /* One id.  What its driver is to be told is a set of bits, so however slowly control
@@ -38,10 +40,11 @@ struct VdsSerialPort {
     char *name;          /* (nullable) */
     VdsSerialWire *wire; /* (nullable) */
 
-    bool ready;      /* the driver has it */
-    bool guest_open; /* a program of the guest's has it */
-    VdsIo *sending;  /* (nullable) popped; the wire has taken a part */
-    VdsBuf rest;     /* of what was being sent when its queue was stopped */
+    bool ready;             /* the driver has it */
+    atomic_bool guest_open; /* a program of the guest's has it; any thread reads */
+    atomic_bool host_open;  /* the wire is open; any thread reads */
+    VdsIo *sending;         /* (nullable) popped; the wire has taken a part */
+    VdsBuf rest;            /* of what was being sent when its queue was stopped */
 };
 
 /* serial-live.c */

@@ -189,10 +189,16 @@ void vds_serial_port_update(VdsSerialPort *port)
 /* ---- somebody comes or goes ----------------------------------------------------------
  */
 
+static void note_wire(VdsSerialPort *port)
+{
+    port->host_open = port->wire && vds_serial_wire_is_open(port->wire);
+}
+
 static void on_changed(void *user)
 {
     VdsSerialPort *port = user;
 
+    note_wire(port);
     if (port->ready && !port->console) {
         vds_serial_tell(port->serial, port->nr, VDS_SERIAL_TELL_OPEN);
     }
@@ -211,6 +217,7 @@ void vds_serial_port_start(VdsSerialPort *port)
     if (port->wire) {
         vds_serial_wire_start(port->wire, vds_virtio_device_get_io_thread(serial->device),
                               &wire_ops, port);
+        note_wire(port);
     }
     if (is_sending(port)) {
         on_writable(port);
@@ -227,7 +234,8 @@ void vds_serial_port_stop(VdsSerialPort *port)
 
 void vds_serial_port_reset(VdsSerialPort *port)
 {
-    port->ready = port->guest_open = false;
+    port->ready = false;
+    port->guest_open = false;
     if (port->sending) {
         vds_virt_queue_drop(queue_out(port), g_steal_pointer(&port->sending));
     }
@@ -274,6 +282,7 @@ static void attach(void *user)
         serial->n_slots = serial->max_ports;
     }
     serial->slots[port->nr].port = port;
+    note_wire(port);
     if (vds_virtio_device_is_active(serial->device)) {
         vds_serial_port_start(port);
     }
@@ -341,4 +350,14 @@ const char *vds_serial_port_get_name(const VdsSerialPort *port)
 const VdsSerialWire *vds_serial_port_get_wire(const VdsSerialPort *port)
 {
     return port->wire;
+}
+
+bool vds_serial_port_is_guest_open(const VdsSerialPort *port)
+{
+    return port->console || port->guest_open;
+}
+
+bool vds_serial_port_is_host_open(const VdsSerialPort *port)
+{
+    return port->host_open;
 }

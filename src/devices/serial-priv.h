@@ -61,5 +61,9 @@ VdsSerialPort *vds_serial_port_new(VdsSerial *serial, uint32_t nr, const char *n
 /* Before its device goes. */
 void vds_serial_port_free(VdsSerialPort *port);
 uint32_t vds_serial_port_get_nr(const VdsSerialPort *port);
-const char *vds_serial_port_get_name(const VdsSerialPort *port);          /* (nullable) */
+const char *vds_serial_port_get_name(const VdsSerialPort *port); /* (nullable) */
+/* Any thread: whether a program of the guest's has it (of a console: always), and whether
+ * somebody is at the wire's other end. */
+bool vds_serial_port_is_guest_open(const VdsSerialPort *port);
+bool vds_serial_port_is_host_open(const VdsSerialPort *port);
 const VdsSerialWire *vds_serial_port_get_wire(const VdsSerialPort *port); /* (nullable) */

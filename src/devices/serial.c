@@ -234,7 +234,15 @@ static void port_unrealize(void *instance, void *bus_data)
     vds_serial_port_free(instance);
 }
 
-/* The number that the port got, and where the other end of its pty is. */
+static bool show_flag(VdsProp *value, bool on)
+{
+    value->kind = VDS_PROP_BOOL;
+    value->u.boolean = on;
+    value->text = g_strdup(on ? "true" : "false");
+    return true;
+}
+
+/* The number that the port got, where the other end of its pty is, and who is there. */
 static bool port_get(void *instance, const char *name, VdsProp *value)
 {
     const VdsSerialWire *wire = vds_serial_port_get_wire(instance);
@@ -250,6 +258,12 @@ static bool port_get(void *instance, const char *name, VdsProp *value)
         value->kind = VDS_PROP_STRING;
         value->text = g_strdup(vds_serial_wire_get_name(wire));
         return true;
+    }
+    if (strcmp(name, "guest-connected") == 0) {
+        return show_flag(value, vds_serial_port_is_guest_open(instance));
+    }
+    if (strcmp(name, "host-connected") == 0) {
+        return show_flag(value, vds_serial_port_is_host_open(instance));
     }
     return false;
 }
