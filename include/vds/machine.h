@@ -137,6 +137,40 @@ bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsPro
                              GError **error);
 bool vds_machine_has_backend(const VdsMachine *machine, const char *kind, const char *id);
 
+/* All borrowed for the call. */
+typedef struct {
+    const char *id;
+    const VdsProps *props;
+    const char *user; /* (nullable) path of the device that claimed it */
+} VdsBackendInfo;
+typedef void (*VdsBackendFunc)(const VdsBackendInfo *info, void *user);
+/* Those of one kind, in the order they came. */
+void vds_machine_foreach_backend(const VdsMachine *machine, const char *kind,
+                                 VdsBackendFunc func, void *user);
+
+/* The I/O threads that have a name; each runs from the moment it was added. */
+typedef void (*VdsIoThreadFunc)(const char *id, int64_t thread_id, void *user);
+void vds_machine_foreach_io_thread(const VdsMachine *machine, VdsIoThreadFunc func,
+                                   void *user);
+
+/* A block node as its file is now; of a -drive, too.  What the device that uses it has
+ * open is the same file unless somebody moved it.  All borrowed for the call. */
+typedef struct {
+    const char *id;
+    bool is_drive;
+    const char *driver;
+    const char *filename; /* "null-co://" without a file */
+    bool read_only;
+    uint64_t size_bytes;
+    bool has_file;            /* then: */
+    uint64_t allocated_bytes; /* in its file system */
+    const char *user;         /* (nullable) path of the device that claimed it */
+} VdsBlockNode;
+typedef void (*VdsBlockNodeFunc)(const VdsBlockNode *node, void *user);
+/* In the order they came.  Waits for a file system, if that does. */
+void vds_machine_foreach_block_node(const VdsMachine *machine, VdsBlockNodeFunc func,
+                                    void *user);
+
 /* ---- devices ---- */
 /* One property set, one call: -device and device_add.  "driver" names the row. */
 bool vds_machine_device_add(VdsMachine *machine, const VdsProps *props, GError **error);

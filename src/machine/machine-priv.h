@@ -54,6 +54,7 @@ typedef struct VdsPart {
     VdsProps *props;
     const VdsDevice *user; /* (nullable) who claimed it */
     const VdsMachine *machine;
+    GList link; /* in machine->part_order */
 } VdsPart;
 
 struct VdsMachine {
@@ -64,6 +65,7 @@ struct VdsMachine {
     const VdsDeviceClass *const *classes;
     GHashTable *drivers; /* name or alias -> VdsDriver */
     GHashTable *parts;   /* a set of VdsPart by (kind, id) */
+    GQueue part_order;   /* the same, oldest first */
     GHashTable *shared;  /* name -> VdsShared */
     VdsEntry *entries;   /* newest first */
     GHashTable *by_path; /* the same by canonical path, borrowed: most queries' way */
@@ -94,6 +96,7 @@ const VdsDriver *vds_driver_find(const VdsMachine *machine, const char *name);
 /* ---- parts.c ---- */
 
 GHashTable *vds_parts_new(void);
+const char *vds_part_get_kind(const VdsPart *part); /* "netdev", ... */
 VdsPart *vds_part_find(const VdsMachine *machine, const char *kind,
                        const char *id); /* (nullable) */
 
@@ -130,6 +133,16 @@ GHashTable *vds_shared_new(void);
 /* VdsDeviceHost.share */
 void *vds_shared_get(const VdsDeviceHost *host, const char *name,
                      void *(*create)(const char *name), GDestroyNotify destroy);
+void *vds_shared_find(const VdsMachine *machine, const char *name); /* (nullable) */
+/* The name is free. */
+void vds_shared_put(VdsMachine *machine, const char *name, void *object,
+                    GDestroyNotify destroy);
+
+/* ---- io-thread.c ---- */
+
+/* An -object iothread, by the name under which devices share it.  VDS_UTIL_ERROR_SYSTEM.
+ */
+bool vds_io_thread_part_start(VdsMachine *machine, const char *id, GError **error);
 
 /* ---- registry.c ---- */
 

@@ -70,6 +70,11 @@ GHashTable *vds_parts_new(void)
     return g_hash_table_new_full(part_hash, part_equal, part_free, NULL);
 }
 
+const char *vds_part_get_kind(const VdsPart *part)
+{
+    return part->kind->name;
+}
+
 VdsPart *vds_part_find(const VdsMachine *machine, const char *kind, const char *id)
 {
     VdsPart key = {.kind = kind_find(kind), .id = (char *)id};
@@ -89,6 +94,12 @@ static void part_add_node(VdsMachine *machine, VdsPart *part)
                      part->id, type ? type : kind->name);
     node->ops = &vds_qom_part_ops;
     node->object = part;
+}
+
+static bool is_io_thread(const VdsPart *part)
+{
+    return strcmp(part->kind->name, "object") == 0 &&
+           g_strcmp0(vds_props_get_string(part->props, "qom-type"), "iothread") == 0;
 }
 
 bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsProps *props,
@@ -115,7 +126,13 @@ bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsPro
     part->id = g_strdup(id);
     part->props = vds_props_copy(props);
     part->machine = machine;
+    part->link.data = part;
+    if (is_io_thread(part) && !vds_io_thread_part_start(machine, id, error)) {
+        part_free(part);
+        return false;
+    }
     g_hash_table_add(machine->parts, part);
+    g_queue_push_tail_link(&machine->part_order, &part->link);
     if (row->container) {
         part_add_node(machine, part);
     }
@@ -125,4 +142,17 @@ bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsPro
 bool vds_machine_has_backend(const VdsMachine *machine, const char *kind, const char *id)
 {
     return vds_part_find(machine, kind, id) != NULL;
+}
+
+void vds_machine_foreach_backend(const VdsMachine *machine, const char *kind,
+                                 VdsBackendFunc func, void *user)
+{
+    for (const GList *link = machine->part_order.head; link; link = link->next) {
+        const VdsPart *part = link->data;
+        g_autofree char *path = part->user ? vds_node_path(part->user->node) : NULL;
+
+        if (strcmp(part->kind->name, kind) == 0) {
+            func(&(VdsBackendInfo){part->id, part->props, path}, user);
+        }
+    }
 }

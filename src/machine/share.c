@@ -22,16 +22,30 @@ GHashTable *vds_shared_new(void)
     return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, shared_free);
 }
 
+void *vds_shared_find(const VdsMachine *machine, const char *name)
+{
+    const VdsShared *shared = g_hash_table_lookup(machine->shared, name);
+
+    return shared ? shared->object : NULL;
+}
+
+void vds_shared_put(VdsMachine *machine, const char *name, void *object,
+                    GDestroyNotify destroy)
+{
+    VdsShared *shared = g_new(VdsShared, 1);
+
+    *shared = (VdsShared){object, destroy};
+    g_hash_table_insert(machine->shared, g_strdup(name), shared);
+}
+
 void *vds_shared_get(const VdsDeviceHost *host, const char *name,
                      void *(*create)(const char *name), GDestroyNotify destroy)
 {
-    VdsMachine *machine = host->machine;
-    VdsShared *shared = g_hash_table_lookup(machine->shared, name);
+    void *object = vds_shared_find(host->machine, name);
 
-    if (!shared) {
-        shared = g_new(VdsShared, 1);
-        *shared = (VdsShared){create(name), destroy};
-        g_hash_table_insert(machine->shared, g_strdup(name), shared);
+    if (!object) {
+        object = create(name);
+        vds_shared_put(host->machine, name, object, destroy);
     }
-    return shared->object;
+    return object;
 }

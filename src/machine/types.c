@@ -6,14 +6,31 @@
 
 #include "machine-priv.h"
 
-/* QOM's own types; everything else is some row's. */
+/* QOM's own types, and those of -object and -accel; everything else is some row's. */
 static const struct {
     const char *name, *parent;
     bool abstract;
 } base_types[] = {
-    {"object", "", true},        {"container", "object", false},
-    {"machine", "object", true}, {"device", "object", true},
+    {"object", "", true},
+    {"container", "object", false},
+    {"machine", "object", true},
+    {"device", "object", true},
     {"bus", "object", true},
+    {"accel", "object", true},
+    {"tcg-accel", "accel", false},
+    {"memory-backend", "object", true},
+    {"memory-backend-file", "memory-backend", false},
+    {"memory-backend-memfd", "memory-backend", false},
+    {"memory-backend-ram", "memory-backend", false},
+    {"rng-backend", "object", true},
+    {"rng-builtin", "rng-backend", false},
+    {"rng-random", "rng-backend", false},
+    {"cryptodev-backend", "object", true},
+    {"cryptodev-backend-builtin", "cryptodev-backend", false},
+    {"event-loop-base", "object", true},
+    {"iothread", "event-loop-base", false},
+    {"secret_common", "object", true},
+    {"secret", "secret_common", false},
 };
 
 /* What every device has beside its row's properties; read only. */

@@ -1,0 +1,147 @@
+/*
+ * machine: block nodes as files: what -blockdev and -drive mean, for those who ask about
+ * them.  Room devices opens what a disk works on; nothing stays open here.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "machine-priv.h"
+
+enum { MAX_LAYERS = 8, STAT_BLOCK = 512 };
+
+#define NULL_BYTES (UINT64_C(1) << 30)    /* null-co's default in QEMU */
+#define MEMORY_BYTES (UINT64_C(64) << 20) /* a -drive without a file */
+
+/* A node's properties, or those behind "file." in another's. */
+typedef struct {
+    const VdsProps *props;
+    const char *prefix;
+} Layer;
+
+static const VdsProp *find(const Layer *layer, const char *key)
+{
+    g_autofree char *name = g_strconcat(layer->prefix, key, NULL);
+
+    return vds_props_find(layer->props, name);
+}
+
+static const char *text(const Layer *layer, const char *key)
+{
+    const VdsProp *prop = find(layer, key);
+
+    return prop && prop->kind == VDS_PROP_STRING ? prop->text : NULL;
+}
+
+static bool is_on(const Layer *layer, const char *key)
+{
+    const VdsProp *prop = find(layer, key);
+    bool on = false;
+
+    return prop && vds_prop_get_bool(prop, &on, NULL) && on;
+}
+
+/* A disk's size is where its end is; its room is not the file system's. */
+static uint64_t measure_device(const char *path)
+{
+    VDS_AUTO_FD fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    off_t end = fd >= 0 ? lseek(fd, 0, SEEK_END) : -1;
+
+    return end > 0 ? (uint64_t)end : 0;
+}
+
+static void describe_file(const char *path, VdsBlockNode *node)
+{
+    struct stat info;
+
+    node->filename = path;
+    if (stat(path, &info) != 0) {
+        return;
+    }
+    node->has_file = true;
+    node->size_bytes =
+        S_ISBLK(info.st_mode) ? measure_device(path) : (uint64_t)info.st_size;
+    node->allocated_bytes = (uint64_t)info.st_blocks * STAT_BLOCK;
+}
+
+static void describe_null(const Layer *layer, VdsBlockNode *node)
+{
+    const VdsProp *size = find(layer, "size");
+
+    node->filename = "null-co://";
+    node->size_bytes = NULL_BYTES;
+    if (size) {
+        vds_prop_get_size(size, 1, &node->size_bytes, NULL);
+    }
+}
+
+/* Down to the layer that has bytes: raw is the one below as it is. */
+static void describe(const VdsMachine *machine, Layer layer, VdsBlockNode *node)
+{
+    static const char *const prefixes[] = {"file.", "file.file.", "file.file.file."};
+    unsigned depth = 0;
+
+    for (unsigned n = 0; n < MAX_LAYERS; n++) {
+        const char *driver = text(&layer, "driver");
+        const char *below = text(&layer, "file");
+        const VdsPart *part;
+
+        node->driver = node->driver ? node->driver : driver;
+        node->read_only |= is_on(&layer, "read-only");
+        if (g_strcmp0(driver, "raw") != 0) {
+            break;
+        }
+        if (below) {
+            part = vds_part_find(machine, "blockdev", below);
+            if (!part) {
+                return;
+            }
+            layer = (Layer){part->props, ""};
+            depth = 0;
+        } else if (depth < G_N_ELEMENTS(prefixes)) {
+            layer.prefix = prefixes[depth++];
+        }
+    }
+    if (text(&layer, "filename")) {
+        describe_file(text(&layer, "filename"), node);
+    } else {
+        describe_null(&layer, node);
+    }
+}
+
+static void describe_drive(const VdsProps *props, VdsBlockNode *node)
+{
+    Layer layer = {props, ""};
+    const char *path = text(&layer, "file");
+
+    node->driver = "raw";
+    node->read_only = is_on(&layer, "readonly") || is_on(&layer, "read-only");
+    if (!path) {
+        node->size_bytes = MEMORY_BYTES;
+    } else if (g_str_has_prefix(path, "null-co://")) {
+        describe_null(&layer, node);
+    } else {
+        describe_file(path, node);
+    }
+}
+
+void vds_machine_foreach_block_node(const VdsMachine *machine, VdsBlockNodeFunc func,
+                                    void *user)
+{
+    for (const GList *link = machine->part_order.head; link; link = link->next) {
+        const VdsPart *part = link->data;
+        g_autofree char *path = part->user ? vds_node_path(part->user->node) : NULL;
+        VdsBlockNode node = {.id = part->id, .filename = "", .user = path};
+
+        if (strcmp(vds_part_get_kind(part), "blockdev") == 0) {
+            describe(machine, (Layer){part->props, ""}, &node);
+        } else if (strcmp(vds_part_get_kind(part), "drive") == 0) {
+            node.is_drive = true;
+            describe_drive(part->props, &node);
+        } else {
+            continue;
+        }
+        func(&node, user);
+    }
+}
