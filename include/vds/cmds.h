@@ -13,7 +13,7 @@ typedef enum {
     VDS_CMDS_ERROR_QUEUE, /* Invalid virtqueue number N, Invalid vhost virtqueue number N
                            */
     VDS_CMDS_ERROR_VHOST, /* Error: vhost device has not started yet */
-    VDS_CMDS_ERROR_VALUE, /* an argument out of range */
+    VDS_CMDS_ERROR_VALUE, /* an argument out of range, or that names nothing */
     VDS_CMDS_ERROR_NOT_ACTIVE, /* there is no such device (class DeviceNotActive) */
     VDS_CMDS_ERROR_RECORD, /* a recorded-queue file that is refused; file and member named
                             */
@@ -32,12 +32,22 @@ typedef enum {
     VDS_SHUTDOWN_GUEST, /* the guest switched itself off */
 } VdsShutdownCause;
 
+/* An option of the command line that is a property set: once for itself, without a key,
+ * then for each key; type is one of QAPI's CommandLineParameterType. */
+typedef void (*VdsCmdsOptionFunc)(const char *option, const char *key /* (nullable) */,
+                                  const char *type, void *user);
+/* A monitor and the character device it is on, as the command line has it. */
+typedef void (*VdsCmdsMonitorFunc)(const VdsProps *chardev, bool connected, void *user);
+
 /* What handlers may ask of the process; borrowed, outlives the commands. */
 typedef struct {
     const char *name;    /* (nullable) -name */
     const char *uuid;    /* (nullable) -uuid */
     const char *package; /* our name and version, the greeting's package */
     bool no_reboot;      /* -no-reboot: system_reset is an end, too */
+    bool kvm_asked;      /* an option asked for KVM */
+    void (*foreach_option)(VdsCmdsOptionFunc func, void *user);
+    void (*foreach_monitor)(void *host, VdsCmdsMonitorFunc func, void *user);
     /* The machine is to end, and maybe the process: once the reply is on its way. */
     void (*end)(void *user, VdsShutdownCause cause);
     void *user;

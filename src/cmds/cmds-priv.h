@@ -15,7 +15,18 @@ struct VdsCmds {
     const VdsCmdsHost *host;  /* borrowed */
     const VdsEventSink *sink; /* borrowed */
     VdsArena *hmp_arena;      /* reset after each line */
+    bool migration_events;    /* migrate-set-capabilities */
 };
+
+/* What a callback appends to; the reply gets a copy in the arena. */
+typedef struct {
+    VdsArena *arena;
+    GArray *items;
+} VdsCollector;
+
+VdsCollector vds_collector_new(VdsArena *arena, size_t item_size);
+/* Ends the collector; *n items. */
+void *vds_collector_finish(VdsCollector *collector, size_t *n);
 
 /* The event; pages of 4 KiB are with the host. */
 void vds_cmds_balloon_changed(VdsCmds *cmds, uint32_t pages);

@@ -5,35 +5,6 @@
 #include "cmds-priv.h"
 
 #include <json-glib/json-glib.h>
-#include <string.h>
-
-/* ---- lists of unknown length ----------------------------------------------------------
- */
-
-/* What a callback appends to; the reply gets a copy in the arena. */
-typedef struct {
-    VdsArena *arena;
-    GArray *items;
-} Collector;
-
-static Collector collector_new(VdsArena *arena, guint item_size)
-{
-    return (Collector){arena, g_array_new(FALSE, TRUE, item_size)};
-}
-
-/* Ends the collector; *n items. */
-static void *collector_finish(Collector *collector, size_t *n)
-{
-    guint size = g_array_get_element_size(collector->items);
-    void *copy = vds_arena_alloc_n(collector->arena, collector->items->len, size);
-
-    *n = collector->items->len;
-    if (*n > 0) {
-        memcpy(copy, collector->items->data, *n * size);
-    }
-    g_array_unref(collector->items);
-    return copy;
-}
 
 /* ---- values ------------------------------------------------------------------------ */
 
@@ -78,7 +49,7 @@ static VdsQapiAny *prop_to_any(VdsArena *arena, const VdsProp *prop)
 
 static void add_property(const char *name, const char *type, void *user)
 {
-    Collector *list = user;
+    VdsCollector *list = user;
     QapiObjectPropertyInfo info = {
         .name = vds_arena_strdup(list->arena, name),
         .type = vds_arena_strdup(list->arena, type),
@@ -91,10 +62,10 @@ QapiObjectPropertyInfoList *qmp_qom_list(VdsCmds *ctx, VdsArena *arena, const ch
                                          GError **error)
 {
     QapiObjectPropertyInfoList *reply = vds_arena_alloc(arena, sizeof(*reply));
-    Collector list = collector_new(arena, sizeof(QapiObjectPropertyInfo));
+    VdsCollector list = vds_collector_new(arena, sizeof(QapiObjectPropertyInfo));
     bool found = vds_machine_qom_list(ctx->machine, path, add_property, &list, error);
 
-    reply->items = collector_finish(&list, &reply->n);
+    reply->items = vds_collector_finish(&list, &reply->n);
     return found ? reply : NULL;
 }
 
@@ -116,7 +87,7 @@ VdsQapiAny *qmp_qom_get(VdsCmds *ctx, VdsArena *arena, const char *path,
 
 static void add_type(const char *name, const char *parent, bool abstract, void *user)
 {
-    Collector *list = user;
+    VdsCollector *list = user;
     QapiObjectTypeInfo info = {
         .name = vds_arena_strdup(list->arena, name),
         .has_abstract = abstract,
@@ -132,17 +103,17 @@ QapiObjectTypeInfoList *qmp_qom_list_types(VdsCmds *ctx, VdsArena *arena,
                                            bool abstract, GError **error)
 {
     QapiObjectTypeInfoList *reply = vds_arena_alloc(arena, sizeof(*reply));
-    Collector list = collector_new(arena, sizeof(QapiObjectTypeInfo));
+    VdsCollector list = vds_collector_new(arena, sizeof(QapiObjectTypeInfo));
 
     vds_machine_list_types(ctx->machine, implements, has_abstract && abstract, add_type,
                            &list);
-    reply->items = collector_finish(&list, &reply->n);
+    reply->items = vds_collector_finish(&list, &reply->n);
     return reply;
 }
 
 static void add_type_property(const VdsPropertyInfo *property, void *user)
 {
-    Collector *list = user;
+    VdsCollector *list = user;
     QapiObjectPropertyInfo info = {
         .name = vds_arena_strdup(list->arena, property->name),
         .type = vds_arena_strdup(list->arena, property->type),
@@ -159,11 +130,11 @@ QapiObjectPropertyInfoList *qmp_device_list_properties(VdsCmds *ctx, VdsArena *a
                                                        GError **error)
 {
     QapiObjectPropertyInfoList *reply = vds_arena_alloc(arena, sizeof(*reply));
-    Collector list = collector_new(arena, sizeof(QapiObjectPropertyInfo));
+    VdsCollector list = vds_collector_new(arena, sizeof(QapiObjectPropertyInfo));
     bool found = vds_machine_list_properties(ctx->machine, type_name, add_type_property,
                                              &list, error);
 
-    reply->items = collector_finish(&list, &reply->n);
+    reply->items = vds_collector_finish(&list, &reply->n);
     return found ? reply : NULL;
 }
 
@@ -173,11 +144,11 @@ QapiObjectPropertyInfoList *qmp_qom_list_properties(VdsCmds *ctx, VdsArena *aren
                                                     const char *type_name, GError **error)
 {
     QapiObjectPropertyInfoList *reply = vds_arena_alloc(arena, sizeof(*reply));
-    Collector list = collector_new(arena, sizeof(QapiObjectPropertyInfo));
+    VdsCollector list = vds_collector_new(arena, sizeof(QapiObjectPropertyInfo));
 
     vds_machine_qom_list_properties(ctx->machine, type_name, add_type_property, &list,
                                     NULL);
-    reply->items = collector_finish(&list, &reply->n);
+    reply->items = vds_collector_finish(&list, &reply->n);
     return reply;
 }
 

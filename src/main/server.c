@@ -252,6 +252,19 @@ static bool start_machine(VdsMainServer *server)
     return true;
 }
 
+static void foreach_monitor(void *host, VdsCmdsMonitorFunc func, void *user)
+{
+    const VdsMainServer *server = host;
+    const GPtrArray *mons = server->options->mons;
+
+    for (unsigned i = 0; i < mons->len; i++) {
+        const VdsChardev *chardev = ((const VdsMon *)g_ptr_array_index(mons, i))->chardev;
+
+        func(chardev->props, vds_monitor_is_connected(server->monitor, chardev->id),
+             user);
+    }
+}
+
 static void start_cmds(VdsMainServer *server)
 {
     server->host = (VdsCmdsHost){
@@ -259,6 +272,9 @@ static void start_cmds(VdsMainServer *server)
         .uuid = server->options->uuid,
         .package = PACKAGE,
         .no_reboot = server->options->no_reboot,
+        .kvm_asked = server->options->kvm,
+        .foreach_option = vds_options_foreach,
+        .foreach_monitor = foreach_monitor,
         .end = on_end,
         .user = server,
     };
@@ -308,6 +324,7 @@ static bool start_monitor(VdsMainServer *server, const VdsMon *mon)
     g_autofree char *address = NULL;
     GError *error = NULL;
     const VdsMonitorConfig config = {
+        .label = chardev->id,
         .mode = mon->mode == VDS_MON_CONTROL ? VDS_MONITOR_QMP : VDS_MONITOR_HMP,
         .transport = transports[chardev->kind],
         .path = chardev->path,
