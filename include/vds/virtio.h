@@ -107,6 +107,9 @@ void vds_virtio_device_get_state(const VdsVirtioDevice *device, VdsDeviceState *
  * change on the main loop only, and who asks on another thread leaves it alone. */
 bool vds_virtio_device_get_queue(const VdsVirtioDevice *device, unsigned n,
                                  VdsQueueState *state);
+/* The same for a queue of the vhost device's, which may have size 0. */
+bool vds_virtio_device_get_vhost_queue(const VdsVirtioDevice *device, unsigned n,
+                                       VdsQueueState *state);
 uint16_t vds_virtio_device_get_id(const VdsVirtioDevice *device);
 /* A recorded device does not follow the machine's run state or its resets. */
 bool vds_virtio_device_is_recorded(const VdsVirtioDevice *device);

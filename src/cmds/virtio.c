@@ -239,7 +239,7 @@ qmp_x_query_virtio_vhost_queue_status(VdsCmds *ctx, VdsArena *arena, const char 
                             "Error: vhost device has not started yet");
         return NULL;
     }
-    if (!vds_virtio_device_get_queue(device, queue, &state) || !state.has_vhost) {
+    if (!vds_virtio_device_get_vhost_queue(device, queue, &state)) {
         g_set_error(error, VDS_CMDS_ERROR, VDS_CMDS_ERROR_QUEUE,
                     "Invalid vhost virtqueue number %u", queue);
         return NULL;

@@ -137,13 +137,13 @@ static void show_as_vhost(VdsQueueState *state)
     state->has_last_avail = state->has_last_avail && state->has_vhost;
 }
 
-bool vds_virtio_device_get_queue(const VdsVirtioDevice *device, unsigned n,
-                                 VdsQueueState *state)
+static bool read_queue(const VdsVirtioDevice *device, unsigned n, bool any_size,
+                       VdsQueueState *state)
 {
     bool found;
 
     vds_device_lock(device);
-    found = n < device->n_queues && device->sizes[n] != 0;
+    found = n < device->n_queues && (any_size || device->sizes[n] != 0);
     if (found && device->recorded) {
         *state = device->recorded_queues[n];
     } else if (found) {
@@ -157,6 +157,18 @@ bool vds_virtio_device_get_queue(const VdsVirtioDevice *device, unsigned n,
     }
     vds_device_unlock(device);
     return found;
+}
+
+bool vds_virtio_device_get_queue(const VdsVirtioDevice *device, unsigned n,
+                                 VdsQueueState *state)
+{
+    return read_queue(device, n, false, state);
+}
+
+bool vds_virtio_device_get_vhost_queue(const VdsVirtioDevice *device, unsigned n,
+                                       VdsQueueState *state)
+{
+    return read_queue(device, n, true, state) && state->has_vhost;
 }
 
 uint16_t vds_virtio_device_get_id(const VdsVirtioDevice *device)

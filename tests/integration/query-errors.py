@@ -55,14 +55,16 @@ ARGUMENTS = [
         ("65536", NO_UINT16), ("18446744073709551615", NO_UINT16))
 ]
 
-# The path is right; `queues` has 8, 0 and 4 entries, `vhost` runs queues 1 and 2 of 4.
+# The path is right; `queues` has 8, 0 and 4 entries, `vhost` runs queues 1 to 3 of 5, the
+# last of which has size 0.
 LATER = [(command, RNG, queue, INVALID.format(queue))
          for command in (QUEUE, ELEMENT) for queue in (1, 1023, 1024, 65535)] + [
     (QUEUE, QUEUES, 1, INVALID.format(1)), (ELEMENT, QUEUES, 1, INVALID.format(1)),
     (ELEMENT, RNG, 0, "Region caches not initialized"),
     (VHOST, RNG, 0, NOT_STARTED), (VHOST, RNG, 65535, NOT_STARTED),
-    (VHOST, RUNNING, 0, INVALID_VHOST.format(0)), (VHOST, RUNNING, 3, INVALID_VHOST.format(3)),
-    (VHOST, RUNNING, 4, INVALID_VHOST.format(4)),
+    (VHOST, RUNNING, 0, INVALID_VHOST.format(0)), (VHOST, RUNNING, 4, INVALID_VHOST.format(4)),
+    (VHOST, RUNNING, 5, INVALID_VHOST.format(5)), (QUEUE, RUNNING, 3, INVALID.format(3)),
+    (ELEMENT, RUNNING, 3, INVALID.format(3)),
     (VHOST, RUNNING, 65535, INVALID_VHOST.format(65535)),
 ]
 
@@ -75,9 +77,10 @@ def recordings(folder):
     vhost = device("vhost", packed_ring(8))
     first = vhost["body"]["queues"][0]
     running = {**first, "vhost": {"kick": 7, "call": 8, "desc": 1, "avail": 2, "used": 3}}
-    vhost["body"]["queues"] = [first, running, running, first]
+    empty = {**running, "num": 0}
+    vhost["body"]["queues"] = [first, running, running, empty, first]
     vhost["body"]["vhost"] = {
-        "nvqs": 2, "vq-index": 1, "n-mem-sections": 1, "n-tmp-sections": 1, "features": 0,
+        "nvqs": 3, "vq-index": 1, "n-mem-sections": 1, "n-tmp-sections": 1, "features": 0,
         "acked-features": 0, "backend-features": 0, "protocol-features": 0, "max-queues": 4,
         "backend-cap": 0, "log-enabled": False, "log-size": 0}
     return write(folder, queues, vhost)
@@ -135,6 +138,9 @@ def test_each_queue_of_the_vhost_device_is_shown():
             equal((shown["kick"], shown["call"], shown["num"]), (7, 8, 8))
             # A packed ring's areas: 16 bytes a descriptor, 4 an event area.
             equal([shown[f"{area}-size"] for area in ("desc", "avail", "used")], [128, 4, 4])
+        # The range decides, as in QEMU, and not the size.
+        shown = client.command(VHOST, path=RUNNING, queue=3)
+        equal((shown["kick"], shown["num"], shown["desc-size"]), (7, 0, 0))
 
 
 def test_a_queue_behind_one_that_is_not_there():
