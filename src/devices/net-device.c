@@ -16,9 +16,21 @@ void vds_net_count_drop(VdsNet *net)
     atomic_fetch_add_explicit(&net->drops, 1, memory_order_relaxed);
 }
 
-uint64_t vds_net_get_drops(const VdsNet *net)
+/* One thread counts: no need of a locked instruction for each frame. */
+void vds_net_count(_Atomic uint64_t *count)
 {
-    return atomic_load_explicit(&net->drops, memory_order_relaxed);
+    uint64_t before = atomic_load_explicit(count, memory_order_relaxed);
+
+    atomic_store_explicit(count, before + 1, memory_order_relaxed);
+}
+
+VdsNetCounts vds_net_get_counts(const VdsNet *net)
+{
+    return (VdsNetCounts){
+        .sent = atomic_load_explicit(&net->sent, memory_order_relaxed),
+        .received = atomic_load_explicit(&net->received, memory_order_relaxed),
+        .dropped = atomic_load_explicit(&net->drops, memory_order_relaxed),
+    };
 }
 
 bool vds_net_is_connected(const VdsNet *net)
@@ -59,6 +71,7 @@ static bool transmit(VdsNet *net, VdsIo *io, unsigned pair)
     }
     frame.len = vds_stream_read(&io->out, net->frame, VDS_NET_MAX_FRAME);
     if (frame.len > 0) {
+        vds_net_count(&net->sent);
         net->state.peer->ops->send(net->state.peer, &frame);
     }
     return true;

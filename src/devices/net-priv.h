@@ -186,7 +186,11 @@ VdsNet *vds_net_new(const VdsNetConfig *config);
 VdsVirtioDevice **vds_net_device(VdsNet *net); /* to be set before any driver */
 extern const VdsDeviceOps vds_net_ops;         /* its instance: a VdsNet */
 bool vds_net_is_connected(const VdsNet *net);
-uint64_t vds_net_get_drops(const VdsNet *net); /* any thread */
+/* Frames so far: out of transmit queues, into receive buffers, lost.  Any thread. */
+typedef struct {
+    uint64_t sent, received, dropped;
+} VdsNetCounts;
+VdsNetCounts vds_net_get_counts(const VdsNet *net);
 
 /* Offsets in the configuration space (virtio 1.2, 5.1.4). */
 enum {
@@ -260,7 +264,10 @@ struct VdsNet {
     VdsNetHeld *held; /* max_pairs */
     uint8_t *frame;   /* (nullable) VDS_NET_MAX_FRAME bytes, from the first start */
     _Atomic uint64_t drops;
+    _Atomic uint64_t sent, received; /* stored by the I/O thread alone */
 };
+
+void vds_net_count(_Atomic uint64_t *count);
 
 /* After a reset. */
 void vds_net_held_drop(VdsNetHeld *held);

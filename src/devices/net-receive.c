@@ -93,6 +93,7 @@ static void put_frame(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue,
     }
     held_shift(held, n);
     held->dirty = true;
+    vds_net_count(&net->received);
 }
 
 /* A driver with a control queue says there how many pairs it uses, or which by hash; one

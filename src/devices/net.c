@@ -298,14 +298,26 @@ static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
 /* What only a running device knows. */
 static bool get(void *instance, const char *name, VdsProp *value)
 {
+    const VdsNetCounts counts = vds_net_get_counts(instance);
+    const struct {
+        const char *name;
+        uint64_t count;
+    } rows[] = {
+        {"tx-packets", counts.sent},
+        {"rx-packets", counts.received},
+        {"dropped", counts.dropped},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (strcmp(name, rows[i].name) == 0) {
+            value->kind = VDS_PROP_INT;
+            value->u.integer = (int64_t)rows[i].count;
+            return true;
+        }
+    }
     if (strcmp(name, "connected") == 0) {
         value->kind = VDS_PROP_BOOL;
         value->u.boolean = vds_net_is_connected(instance);
-        return true;
-    }
-    if (strcmp(name, "dropped") == 0) {
-        value->kind = VDS_PROP_INT;
-        value->u.integer = (int64_t)vds_net_get_drops(instance);
         return true;
     }
     return false;
