@@ -68,4 +68,8 @@ peer_needs=(
     file:/usr/share/gocode/src/github.com/kata-containers/govmm=golang-github-kata-containers-govmm-dev
     cmd:dpkg-source=dpkg-dev
     cmd:valgrind=valgrind
+    file:/usr/sbin/libvirtd=libvirt-daemon
+    "file:/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so=libvirt-daemon-driver-qemu"
+    cmd:virsh=libvirt-clients
+    pc:libvirt=libvirt-dev
 )
