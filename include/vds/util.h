@@ -13,6 +13,7 @@
 #include <pthread.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* ---- descriptors --------------------------------------------------------------- */
@@ -157,7 +158,10 @@ const char *vds_props_get_string(const VdsProps *props, const char *name);
 GQuark vds_util_error_quark(void);
 typedef enum {
     VDS_UTIL_ERROR_VALUE,
-    VDS_UTIL_ERROR_SYSTEM, /* the kernel refused a thread, a descriptor or a watch */
+    VDS_UTIL_ERROR_SYSTEM, /* the kernel refused a thread, a descriptor, a watch, a socket
+                            */
+    VDS_UTIL_ERROR_ADDRESS, /* a path that no UNIX socket can have */
+    VDS_UTIL_ERROR_IN_USE,  /* another process listens there */
 } VdsUtilError;
 
 /* g_set_error() for `return`: false. */
@@ -219,6 +223,17 @@ static inline void vds_mutex_release(pthread_mutex_t **mutex)
 void vds_mutex_lock_soon(pthread_mutex_t *mutex);
 
 typedef void (*VdsTaskFunc)(void *user);
+
+/* ---- UNIX sockets ------------------------------------------------------------------ */
+
+/* A listening socket, non-blocking; its file is 0600 from its first moment, replaces a
+ * stale one, never a live one and never another kind of file.  *identity is for
+ * vds_unix_unlink().  -1: ADDRESS, IN_USE, SYSTEM. */
+int vds_unix_listen(const char *path, struct stat *identity, GError **error);
+/* Waits for nothing: a full backlog is an error.  -1 as above. */
+int vds_unix_connect(const char *path, GError **error);
+/* Removes the file if it is still the one that was made. */
+void vds_unix_unlink(const char *path, const struct stat *identity);
 
 /* ---- VdsMailbox: functions for another thread to run --------------------------------
  */
