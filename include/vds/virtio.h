@@ -362,6 +362,10 @@ bool vds_virtio_driver_disable_queue(VdsVirtioDevice *device, unsigned n, GError
 typedef void (*VdsQueueStoppedFunc)(unsigned n, uint32_t base, void *user);
 void vds_virtio_driver_stop_queue(VdsVirtioDevice *device, unsigned n, VdsMailbox *box,
                                   VdsQueueStoppedFunc done, void *user);
+/* The driver is gone, or its memory is somebody else's: not served, and what is under way
+ * will not be written to the ring any more.  Its words stay for queries until it is set
+ * up again. */
+void vds_virtio_driver_abandon_queue(VdsVirtioDevice *device, unsigned n);
 /* virtio 1.2, 2.6.1; needs RING_RESET. */
 bool vds_virtio_driver_reset_queue(VdsVirtioDevice *device, unsigned n, GError **error);
 

@@ -225,6 +225,8 @@ typedef struct VdsVring VdsVring;
 VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fault);
 /* NULL is fine.  Requests that were popped and not pushed stay the caller's. */
 void vds_vring_free(VdsVring *ring);
+/* The same for requests; the ring is there to be looked at, and for nothing else. */
+void vds_vring_abandon(VdsVring *ring);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsVring, vds_vring_free)
 
 /* The next available request; *request NULL (and true) when there is none.  It is the

@@ -167,6 +167,9 @@ void vds_queue_free(VdsVirtQueue *queue); /* NULL is fine */
 /* ring: (nullable) (transfer full); what was popped from the one before is void, and who
  * waited for it is told. */
 void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map);
+/* What was popped is void, as after a reset; the ring and its words stay, to be looked
+ * at. */
+void vds_queue_void(VdsVirtQueue *queue);
 /* The ring goes on in setup's map, at its addresses.  An error of VDS_VRING_FAULT. */
 bool vds_queue_move(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fault);
 /* Both with the device's lock held. */

@@ -5,8 +5,7 @@
  */
 #include "device-priv.h"
 
-/* ---- other memory ---------------------------------------------------------------------
- */
+/* ---- other memory ---------------------------------------------------------------- */
 
 /* The ring goes with what it cannot lie in. */
 static bool move(VdsVirtQueue *queue, VdsGuestMap *map, GError **fault)
@@ -97,8 +96,32 @@ bool vds_virtio_driver_move_queue(VdsVirtioDevice *device, unsigned n,
     return vds_queue_enter(&call, move_task);
 }
 
-/* ---- a vhost-user front-end -----------------------------------------------------------
- */
+/* ---- a driver that is gone ------------------------------------------------------- */
+
+static void abandon_task(void *user)
+{
+    VdsQueueCall *call = user;
+    VdsVirtQueue *queue = vds_queue_touch(call);
+
+    if (!queue) {
+        return;
+    }
+    vds_device_lock(call->device);
+    queue->enabled = false;
+    vds_device_unlock(call->device);
+    vds_queue_void(queue);
+}
+
+void vds_virtio_driver_abandon_queue(VdsVirtioDevice *device, unsigned n)
+{
+    VdsQueueCall call = {.device = device, .n = n};
+
+    if (atomic_load_explicit(&device->entered, memory_order_acquire)) {
+        vds_io_thread_call(device->thread, abandon_task, &call);
+    }
+}
+
+/* ---- a vhost-user front-end ------------------------------------------------------ */
 
 void vds_virtio_driver_set_vhost_state(VdsVirtioDevice *device,
                                        const VdsVhostState *state)

@@ -60,6 +60,19 @@ void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
     set_ring(queue, ring, map);
 }
 
+void vds_queue_void(VdsVirtQueue *queue)
+{
+    vds_queue_end_stops(queue);
+    pthread_mutex_lock(&queue->lock);
+    if (queue->ring) {
+        vds_vring_abandon(queue->ring);
+    }
+    queue->epoch++;
+    queue->out = 0;
+    queue->unpublished = false;
+    pthread_mutex_unlock(&queue->lock);
+}
+
 bool vds_queue_move(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fault)
 {
     VDS_LOCK_SCOPE(&queue->lock);

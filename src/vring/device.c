@@ -181,17 +181,24 @@ VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fau
     return g_steal_pointer(&ring);
 }
 
+void vds_vring_abandon(VdsVring *ring)
+{
+    for (Request *request = ring->oldest, *next; request; request = next) {
+        next = request->next;
+        ring->outstanding[request->pub.id] = NULL;
+        if (request->done) {
+            vds_request_free(&request->pub);
+        }
+    }
+    ring->oldest = ring->youngest = NULL;
+}
+
 void vds_vring_free(VdsVring *ring)
 {
     if (!ring) {
         return;
     }
-    for (Request *request = ring->oldest, *next; request; request = next) {
-        next = request->next;
-        if (request->done) {
-            vds_request_free(&request->pub);
-        }
-    }
+    vds_vring_abandon(ring);
     for (Request *request = ring->pool, *next; request; request = next) {
         next = request->next;
         vds_request_free(&request->pub);
