@@ -30,8 +30,7 @@ typedef enum {
     VDS_VHOST_USER_ERROR_SYSTEM,  /* a socket or descriptor could not be had */
 } VdsVhostUserError;
 
-/* ---- numbers of the protocol --------------------------------------------------------
- */
+/* ---- numbers of the protocol ----------------------------------------------------- */
 
 enum {
     VDS_VHOST_USER_VERSION = 1,
@@ -130,8 +129,7 @@ typedef enum { /* requests of the back-end, on the socket that SET_BACKEND_REQ_F
                VDS_VHOST_USER_BACKEND_REQUEST_COUNT,
 } VdsVhostUserBackendRequest;
 
-/* ---- payloads ------------------------------------------------------------------------
- */
+/* ---- payloads -------------------------------------------------------------------- */
 
 /* As on the wire, all in the machine's byte order: no field is out of line. */
 
@@ -236,8 +234,7 @@ typedef union {
         bytes[VDS_VHOST_USER_MAX_PAYLOAD]; /* crypto sessions, passed on as they are */
 } VdsVhostUserPayload;
 
-/* ---- messages ------------------------------------------------------------------------
- */
+/* ---- messages -------------------------------------------------------------------- */
 
 /* Who asks on it: the front-end on the main channel, the back-end on the other. */
 typedef enum {
@@ -280,8 +277,7 @@ int vds_vhost_user_message_steal_fd(VdsVhostUserMessage *message, unsigned n);
 /* fd is (transfer full), -1 is nothing; n_fds must be below the limit. */
 void vds_vhost_user_message_add_fd(VdsVhostUserMessage *message, int fd);
 
-/* ---- the table -----------------------------------------------------------------------
- */
+/* ---- the table ------------------------------------------------------------------- */
 
 typedef enum {
     VDS_VHOST_USER_LAYOUT_NONE,
@@ -340,8 +336,7 @@ size_t vds_vhost_user_message_pack(
     VdsVhostUserChannel channel, VdsVhostUserMessage *message,
     uint8_t to[VDS_VHOST_USER_HEADER_BYTES + VDS_VHOST_USER_MAX_PAYLOAD], GError **error);
 
-/* ---- VdsVhostUserDecoder: a stream of bytes and descriptors ---------------------------
- */
+/* ---- VdsVhostUserDecoder: a stream of bytes and descriptors ---------------------- */
 
 /* One way of a channel: requests, or replies.  Plain; bytes go straight to where they
  * belong:
@@ -383,3 +378,46 @@ void vds_vhost_user_decoder_take(VdsVhostUserDecoder *decoder,
                                  VdsVhostUserMessage *message);
 /* At the end of the stream: CLOSED if it ends amid a message. */
 bool vds_vhost_user_decoder_finish(const VdsVhostUserDecoder *decoder, GError **error);
+
+/* ---- VdsVhostUserBackend: a device of ours, driven by a front-end ---------------- */
+
+/* One front-end at a time: a second one that connects waits until the first is gone.
+ * Whatever a front-end does wrong ends its connection at most; the device lives and takes
+ * the next one.  All on the main loop; the device's driver is this, and nobody else. */
+typedef struct VdsVhostUserBackend VdsVhostUserBackend;
+
+typedef struct {
+    const char *path;
+    bool server;          /* listen (0600; a stale file is replaced), or connect */
+    unsigned reconnect_s; /* client: how long after a connection failed or ended the next
+                             one is tried; 0: once */
+    unsigned n_rings;     /* that the front-end may use; 0: all of the device */
+    unsigned queue_num;   /* what GET_QUEUE_NUM answers (net: pairs); 0: n_rings */
+    uint64_t protocol_features; /* to take away from those offered */
+    VdsMailbox
+        *mailbox; /* borrowed; run by the main loop, and until the device is gone */
+    GMainContext *context; /* (nullable) */
+} VdsVhostUserBackendConfig;
+
+/* What every back-end here can offer, as bits. */
+uint64_t vds_vhost_user_backend_protocol_features(void);
+
+/* `device` is borrowed and outlives the back-end; it must have ops.  SYSTEM, or what the
+ * socket says (VDS_UTIL_ERROR). */
+VdsVhostUserBackend *vds_vhost_user_backend_new(const VdsVhostUserBackendConfig *config,
+                                                VdsVirtioDevice *device, GError **error);
+/* NULL is fine.  The front-end is left, the socket file removed; the device stands still
+ * and shows what was last. */
+void vds_vhost_user_backend_free(VdsVhostUserBackend *backend);
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsVhostUserBackend, vds_vhost_user_backend_free)
+
+/* Leaves the front-end, for a reason that people read. */
+void vds_vhost_user_backend_drop(VdsVhostUserBackend *backend, const char *reason);
+
+/* For people.  The last connection's end, "" while it ended well; and the last message
+ * that was refused, over all connections.  (transfer none) (nullable) */
+bool vds_vhost_user_backend_is_connected(const VdsVhostUserBackend *backend);
+const char *vds_vhost_user_backend_get_reason(const VdsVhostUserBackend *backend);
+const char *vds_vhost_user_backend_get_refusal(const VdsVhostUserBackend *backend);
+uint64_t vds_vhost_user_backend_get_connections(const VdsVhostUserBackend *backend);
+uint64_t vds_vhost_user_backend_get_messages(const VdsVhostUserBackend *backend);

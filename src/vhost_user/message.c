@@ -45,8 +45,7 @@ bool vds_vhost_user_fail(GError **error, VdsVhostUserError code, const char *rul
     return false;
 }
 
-/* ---- life ----------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------ */
 
 void vds_vhost_user_message_init(VdsVhostUserMessage *message, uint32_t request)
 {
@@ -92,8 +91,7 @@ void vds_vhost_user_message_add_fd(VdsVhostUserMessage *message, int fd)
     }
 }
 
-/* ---- layouts --------------------------------------------------------------------------
- */
+/* ---- layouts --------------------------------------------------------------------- */
 
 /* How long the payload has to be for what it says; reply: an error may be shorter. */
 typedef uint32_t (*LengthFunc)(const VdsVhostUserMessage *message);
@@ -207,8 +205,7 @@ static uint32_t layout_length(const Layout *layout, const VdsVhostUserMessage *m
     return layout->length ? layout->length(message) : layout->min;
 }
 
-/* ---- checks ---------------------------------------------------------------------------
- */
+/* ---- checks ---------------------------------------------------------------------- */
 
 /* `want`: the direction in which a stream goes. */
 static bool check_flags(VdsVhostUserChannel channel, bool want_reply,
@@ -345,8 +342,7 @@ bool vds_vhost_user_message_check(VdsVhostUserChannel channel,
            check_payload(kind, message, error) && check_fds(kind, message, error);
 }
 
-/* ---- sending --------------------------------------------------------------------------
- */
+/* ---- sending --------------------------------------------------------------------- */
 
 size_t vds_vhost_user_message_pack(
     VdsVhostUserChannel channel, VdsVhostUserMessage *message,

@@ -1,0 +1,123 @@
+/*
+ * vhost_user: the back-end's view of the front-end's memory: regions come as a table or
+ * one by one, also while rings run.  Refuses to know what lies in them.
+ * docs/interop/vhost-user.rst: SET_MEM_TABLE, ADD_MEM_REG, REM_MEM_REG; rules V5, C6.
+ */
+#include "backend-priv.h"
+
+/* V5: guestmem checks sums and the file's length; its word is the answer. */
+static bool unfit(GError **error, const char *name, const GError *why)
+{
+    g_set_error(error, VDS_VHOST_USER_ERROR, VDS_VHOST_USER_ERROR_MEMORY, "%s: %s: %s",
+                why->code == VDS_GUESTMEM_ERROR_OVERLAP ||
+                        why->code == VDS_GUESTMEM_ERROR_SHORT
+                    ? "C6"
+                    : "V5",
+                name, why->message);
+    return false;
+}
+
+static VdsGuestRegion region_of(const VdsVhostUserRegion *region, int fd)
+{
+    return (VdsGuestRegion){.gpa = region->gpa,
+                            .len = region->len,
+                            .uva = region->uva,
+                            .offset = region->offset,
+                            .fd = fd};
+}
+
+/* The user addresses are the only names that rings have. */
+static bool check_uva(const VdsVhostUserRegion *region, const char *name, GError **error)
+{
+    if (region->len > UINT64_MAX - region->uva) {
+        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V5", name,
+                                   "has a region at user address 0x%" PRIx64
+                                   ", length 0x%" PRIx64 ", that ends beyond 2^64",
+                                   region->uva, region->len);
+    }
+    return true;
+}
+
+/* map is (transfer full).  The device goes first: it never sees less than the rings that
+ * were moved for it. */
+static bool use_map(VdsVhostUserBackend *backend, VdsGuestMap *map, GError **error)
+{
+    vds_guest_map_unref(backend->map);
+    backend->map = map;
+    vds_virtio_driver_set_map(backend->device, map);
+    if (!vds_backend_move_rings(backend, error) ||
+        !vds_backend_settle_rings(backend, error)) {
+        return false;
+    }
+    vds_backend_show(backend);
+    return true;
+}
+
+bool vds_backend_set_mem_table(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                               VdsVhostUserMessage *reply, GError **error)
+{
+    const VdsVhostUserMemory *memory = &message->u.memory;
+    VdsGuestRegion regions[VDS_VHOST_USER_MAX_REGIONS];
+    g_autoptr(GError) why = NULL;
+    VdsGuestMap *map;
+
+    for (uint32_t i = 0; i < memory->n; i++) {
+        if (!check_uva(&memory->regions[i], "SET_MEM_TABLE", error)) {
+            return false;
+        }
+        regions[i] = region_of(&memory->regions[i], message->fds[i]);
+    }
+    map = vds_guest_map_new_writable(regions, memory->n, &why);
+    if (!map) {
+        return unfit(error, "SET_MEM_TABLE", why);
+    }
+    return use_map(backend, map, error);
+}
+
+bool vds_backend_add_region(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                            VdsVhostUserMessage *reply, GError **error)
+{
+    const VdsVhostUserRegion *told = &message->u.region.region;
+    const VdsGuestRegion region = region_of(told, message->fds[0]);
+    g_autoptr(GError) why = NULL;
+    VdsGuestMap *map;
+
+    if (!check_uva(told, "ADD_MEM_REG", error)) {
+        return false;
+    }
+    if (backend->map && vds_guest_map_count(backend->map) >= VDS_BACKEND_MAX_SLOTS) {
+        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V5",
+                                   "ADD_MEM_REG", "comes when all %d slots are taken",
+                                   VDS_BACKEND_MAX_SLOTS);
+    }
+    map = vds_guest_map_with(backend->map, &region, &why);
+    if (!map) {
+        return unfit(error, "ADD_MEM_REG", why);
+    }
+    return use_map(backend, map, error);
+}
+
+bool vds_backend_remove_region(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                               VdsVhostUserMessage *reply, GError **error)
+{
+    const VdsGuestRegion region = region_of(&message->u.region.region, -1);
+    g_autoptr(GError) why = NULL;
+    VdsGuestMap *map;
+
+    if (!backend->map) {
+        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V5",
+                                   "REM_MEM_REG", "comes while there is no region");
+    }
+    map = vds_guest_map_without(backend->map, &region, &why);
+    if (!map) {
+        return unfit(error, "REM_MEM_REG", why);
+    }
+    return use_map(backend, map, error);
+}
+
+bool vds_backend_get_slots(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                           VdsVhostUserMessage *reply, GError **error)
+{
+    reply->u.u64 = VDS_BACKEND_MAX_SLOTS;
+    return true;
+}

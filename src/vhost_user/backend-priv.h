@@ -1,0 +1,171 @@
+/*
+ * vhost_user: the back-end's words, for its files.  All of it is the main loop's.
+ */
+#pragma once
+
+#include "link-priv.h"
+
+enum {
+    VDS_BACKEND_MAX_RINGS = 256, /* ring numbers of KICK, CALL and ERR have eight bits */
+    VDS_BACKEND_MAX_SLOTS = 256, /* memory regions */
+};
+
+/* The specification's ring states; a stopped ring may be enabled already (net). */
+typedef enum {
+    VDS_RING_STOPPED,
+    VDS_RING_READY,   /* stopped, and enabled for when it starts */
+    VDS_RING_STARTED, /* disabled: not served */
+    VDS_RING_SERVED,
+    VDS_RING_PHASES,
+} VdsRingPhase;
+
+typedef enum {
+    VDS_RING_START,   /* set up, and kicked or given a kick descriptor */
+    VDS_RING_ENABLE,  /* SET_VRING_ENABLE 1 */
+    VDS_RING_DISABLE, /* SET_VRING_ENABLE 0 */
+    VDS_RING_STOP,    /* GET_VRING_BASE, RESET_DEVICE */
+    VDS_RING_EVENTS,
+} VdsRingEvent;
+
+/* What the front-end told of one ring. */
+typedef struct {
+    VdsRingPhase phase;
+    bool kicked;      /* SET_VRING_KICK came since the last stop */
+    bool has_address; /* `address` was told */
+    bool held;        /* it ran: the device has something of it */
+    uint32_t num;     /* 0: not told */
+    uint32_t base;    /* as SET_VRING_BASE has it */
+    VdsVhostUserRingAddress address;
+    /* The device gets these when the ring starts; then a new one at once. */
+    bool new_kick, new_call;      /* ... which may be -1: none */
+    int kick_fd, call_fd, err_fd; /* -1; owned */
+    VdsVhostQueue shown;          /* kick, call: the numbers, of whoever owns them */
+} VdsBackendRing;
+
+/* A stop that is under way outlives the back-end that asked for it. */
+typedef struct {
+    VdsVhostUserBackend *backend; /* (nullable) it does not wait any more */
+} VdsBackendStop;
+
+struct VdsVhostUserBackend {
+    VdsVirtioDevice *device;
+    VdsMailbox *mailbox;
+    GMainContext *context;
+    unsigned n_rings;
+    uint64_t queue_num;
+    uint64_t offered_protocol;
+    uint64_t offered; /* features, those of the protocol included */
+
+    /* The socket. */
+    char *path;
+    bool server;
+    unsigned reconnect_s;
+    struct stat identity; /* of the socket file */
+    int listen_fd;
+    GSource *waiting;       /* (nullable) for the next connection */
+    VdsVhostUserLink *link; /* (nullable) the front-end */
+    uint64_t connections, messages;
+    char *reason, *refusal; /* (nullable) */
+
+    /* The connection's. */
+    VdsVhostUserLink *channel; /* (nullable) to the front-end: SET_BACKEND_REQ_FD */
+    uint64_t protocol;         /* features that were negotiated */
+    uint64_t features;         /* the last SET_FEATURES */
+    bool has_features;
+    bool lived;            /* a ring was started since the device was reset */
+    uint8_t status;        /* the last SET_STATUS */
+    VdsGuestMap *map;      /* (nullable) */
+    GSource *interrupts;   /* (nullable) the device's */
+    GSource *polling;      /* (nullable) for rings without a kick descriptor */
+    VdsBackendStop *stop;  /* (nullable) for which no more is read */
+    VdsBackendRing *rings; /* n_rings */
+};
+
+static inline bool vds_backend_has(const VdsVhostUserBackend *backend, unsigned feature)
+{
+    return (backend->protocol >> feature) & 1;
+}
+
+/* backend-messages.c: one message.  The link's callback. */
+bool vds_backend_message(void *user, VdsVhostUserMessage *message, GError **error);
+/* Remembers why a message was refused. */
+void vds_backend_refuse(VdsVhostUserBackend *backend, const GError *why);
+
+/* A handler: the message's name is `name` in errors; what it does not steal is closed. */
+typedef bool (*VdsBackendHandler)(VdsVhostUserBackend *backend,
+                                  VdsVhostUserMessage *message,
+                                  VdsVhostUserMessage *reply, GError **error);
+/* By request; (nullable): not offered. */
+VdsBackendHandler vds_backend_handler(uint32_t request);
+
+/* backend-rings.c */
+bool vds_backend_set_num(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                         VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_address(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                             VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_base(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                          VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_get_base(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                          VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_kick(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                          VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_call(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                          VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_err(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                         VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_enable(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                            VdsVhostUserMessage *reply, GError **error);
+/* ENABLE or DISABLE for one, STOP for one (its requests under way are void). */
+bool vds_backend_ring_event(VdsVhostUserBackend *backend, unsigned n, VdsRingEvent event,
+                            GError **error);
+/* Is any started? */
+bool vds_backend_is_started(const VdsVhostUserBackend *backend);
+/* After the memory changed: started rings that lie elsewhere now go there. */
+bool vds_backend_move_rings(VdsVhostUserBackend *backend, GError **error);
+/* Starts those for which nothing is missing any more. */
+bool vds_backend_settle_rings(VdsVhostUserBackend *backend, GError **error);
+/* The device is broken: tells who wants to know. */
+void vds_backend_signal_errors(VdsVhostUserBackend *backend);
+/* Rings that have no kick descriptor are looked at now and then. */
+void vds_backend_poll(VdsVhostUserBackend *backend);
+/* What a connection begins with. */
+void vds_backend_init_rings(VdsVhostUserBackend *backend);
+/* The device lets go of them at once; what its rings were stays to be looked at. */
+void vds_backend_forget_rings(VdsVhostUserBackend *backend);
+
+/* backend-memory.c */
+bool vds_backend_set_mem_table(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                               VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_add_region(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                            VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_remove_region(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                               VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_get_slots(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                           VdsVhostUserMessage *reply, GError **error);
+
+/* backend-device.c: features, status, config space, reset; what queries see. */
+bool vds_backend_get_features(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                              VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_features(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                              VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_get_protocol(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                              VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_protocol(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                              VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_get_config(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                            VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_config(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                            VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_get_status(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                            VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_status(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                            VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_reset_owner(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                             VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_reset_device(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                              VdsVhostUserMessage *reply, GError **error);
+/* A ring starts: the device has to be in DRIVER_OK. */
+bool vds_backend_device_start(VdsVhostUserBackend *backend, GError **error);
+void vds_backend_show(VdsVhostUserBackend *backend);
+/* The device has something to tell: config changes, and that it is broken. */
+void vds_backend_watch_device(VdsVhostUserBackend *backend);
