@@ -93,11 +93,14 @@ VdsGuestRam *vds_machine_get_ram(const VdsMachine *machine); /* borrowed; (nulla
 typedef struct {
     const char *name, *type;
     void (*show)(void *user, VdsVirtioDevice *device, VdsProp *value);
+    /* (nullable) of every device */
+    bool (*has)(void *user, const VdsVirtioDevice *device);
 } VdsLiveProperty;
 
 /* For `show`: text (transfer full) (nullable), NULL being "". */
 void vds_live_show_string(VdsProp *value, char *text);
 void vds_live_show_uint(VdsProp *value, uint64_t number);
+void vds_live_show_bool(VdsProp *value, bool on);
 
 /* Who drives the devices.  Called on the main loop. */
 typedef struct {

@@ -20,6 +20,13 @@ void vds_live_show_uint(VdsProp *value, uint64_t number)
     value->text = g_strdup_printf("%" PRIu64, number);
 }
 
+void vds_live_show_bool(VdsProp *value, bool on)
+{
+    value->kind = VDS_PROP_BOOL;
+    value->u.boolean = on;
+    value->text = g_strdup(on ? "true" : "false");
+}
+
 static void show_index_source(void *user, VdsVirtioDevice *virtio, VdsProp *value)
 {
     static const char *const names[] = {
@@ -52,11 +59,11 @@ static void show_torn_count(void *user, VdsVirtioDevice *virtio, VdsProp *value)
 }
 
 static const VdsLiveProperty own[] = {
-    {"index-source", "str", show_index_source},
-    {"broken-reason", "str", show_broken_reason},
-    {"last-refusal", "str", show_last_refusal},
-    {"torn-count", "uint64", show_torn_count},
-    {NULL, NULL, NULL},
+    {"index-source", "str", show_index_source, NULL},
+    {"broken-reason", "str", show_broken_reason, NULL},
+    {"last-refusal", "str", show_last_refusal, NULL},
+    {"torn-count", "uint64", show_torn_count, NULL},
+    {NULL, NULL, NULL, NULL},
 };
 
 static const VdsLiveProperty *find(const VdsLiveProperty *row, const char *name)
@@ -67,17 +74,25 @@ static const VdsLiveProperty *find(const VdsLiveProperty *row, const char *name)
     return row && row->name ? row : NULL;
 }
 
-static void list(const VdsLiveProperty *row, VdsQomListFunc func, void *user)
+static bool has(const VdsEntry *entry, const VdsLiveProperty *row)
+{
+    return !row->has || row->has(entry->machine->guest.user, entry->virtio);
+}
+
+static void list(const VdsEntry *entry, const VdsLiveProperty *row, VdsQomListFunc func,
+                 void *user)
 {
     for (; row && row->name; row++) {
-        func(row->name, row->type, user);
+        if (has(entry, row)) {
+            func(row->name, row->type, user);
+        }
     }
 }
 
 void vds_live_list(const VdsEntry *entry, VdsQomListFunc func, void *user)
 {
-    list(own, func, user);
-    list(entry->machine->guest.properties, func, user);
+    list(entry, own, func, user);
+    list(entry, entry->machine->guest.properties, func, user);
 }
 
 bool vds_live_get(const VdsEntry *entry, const char *name, VdsProp *value)
@@ -87,6 +102,9 @@ bool vds_live_get(const VdsEntry *entry, const char *name, VdsProp *value)
 
     if (!row) {
         row = find(guest->properties, name);
+    }
+    if (row && !has(entry, row)) {
+        row = NULL;
     }
     if (row) {
         row->show(guest->user, entry->virtio, value);

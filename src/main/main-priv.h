@@ -47,12 +47,42 @@ bool vds_main_daemon_start(int *ready_fd, GError **error);
  * first process end.  False when nobody waits for that any more. */
 bool vds_main_daemon_ready(int *ready_fd);
 
-/* ---- guest.c ----------------------------------------------------------------------- */
+/* ---- served.c: devices with a back-end -----------------------------------------------
+ */
 
-/* The guest in the machine's RAM, told of every device from now on. */
-VdsGuest *vds_main_guest_start(VdsMachine *machine);
-/* Takes it away, device by device.  NULLs are fine. */
-void vds_main_guest_stop(VdsMachine *machine, VdsGuest *guest);
+typedef struct VdsMainServed VdsMainServed;
+
+/* Both are borrowed. */
+VdsMainServed *vds_main_served_new(GMainContext *context, VdsMailbox *mailbox);
+void vds_main_served_free(VdsMainServed *served); /* NULL is fine */
+bool vds_main_served_plug(VdsMainServed *served, VdsVirtioDevice *device,
+                          const VdsPropertySet *properties, GError **error);
+/* false: it was not served. */
+bool vds_main_served_unplug(VdsMainServed *served, VdsVirtioDevice *device);
+bool vds_main_served_has(const VdsMainServed *served, const VdsVirtioDevice *device);
+/* Of a device that is served. */
+void vds_main_served_show_connected(const VdsMainServed *served,
+                                    const VdsVirtioDevice *device, VdsProp *value);
+void vds_main_served_show_connections(const VdsMainServed *served,
+                                      const VdsVirtioDevice *device, VdsProp *value);
+void vds_main_served_show_messages(const VdsMainServed *served,
+                                   const VdsVirtioDevice *device, VdsProp *value);
+void vds_main_served_show_reason(const VdsMainServed *served,
+                                 const VdsVirtioDevice *device, VdsProp *value);
+void vds_main_served_show_refusal(const VdsMainServed *served,
+                                  const VdsVirtioDevice *device, VdsProp *value);
+
+/* ---- drivers.c: who drives the devices -----------------------------------------------
+ */
+
+typedef struct VdsMainDrivers VdsMainDrivers;
+
+/* The guest in the machine's RAM, and back-ends for front-ends of other processes; told
+ * of every device from now on.  context and mailbox are borrowed. */
+VdsMainDrivers *vds_main_drivers_start(VdsMachine *machine, GMainContext *context,
+                                       VdsMailbox *mailbox);
+/* Takes them away, device by device.  NULLs are fine. */
+void vds_main_drivers_stop(VdsMachine *machine, VdsMainDrivers *drivers);
 
 /* ---- server.c ---------------------------------------------------------------------- */
 

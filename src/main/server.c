@@ -2,8 +2,8 @@
  * main: the server: the rooms put together, run, and taken apart again.
  *
  * Order: pidfile (its lock tells two daemons apart before either does anything), machine,
- * back-ends and devices (they touch nothing outside), then the monitors' sockets.  So a
- * bad option or property leaves nothing behind.
+ * back-ends and devices (they touch nothing outside but sockets for front-ends), then the
+ * monitors' sockets.  So a bad option or property leaves nothing behind.
  */
 #include <glib-unix.h>
 #include <stdio.h>
@@ -33,7 +33,7 @@ typedef struct {
     VdsMainPidfile *pidfile;
     GPtrArray *classes; /* the rows, NULL-terminated: borrowed by the machine */
     VdsMachine *machine;
-    VdsGuest *guest;
+    VdsMainDrivers *drivers;
     GSource *news; /* of its mailbox */
     VdsCmdsHost host;
     VdsEventSink sink;
@@ -241,7 +241,9 @@ static bool start_machine(VdsMainServer *server)
     if (!start_news(server) || !start_backends(server) || !start_memory(server)) {
         return false;
     }
-    server->guest = vds_main_guest_start(server->machine);
+    server->drivers =
+        vds_main_drivers_start(server->machine, server->context,
+                               vds_machine_open_mailbox(server->machine, NULL));
     for (unsigned i = 0; i < options->devices->len; i++) {
         const VdsDeviceOption *device = g_ptr_array_index(options->devices, i);
 
@@ -421,7 +423,7 @@ static void server_clear(VdsMainServer *server)
 {
     g_clear_pointer(&server->monitor, vds_monitor_free);
     vds_cmds_free(server->cmds);
-    vds_main_guest_stop(server->machine, server->guest);
+    vds_main_drivers_stop(server->machine, server->drivers);
     source_clear(&server->news);
     vds_machine_free(server->machine);
     g_clear_pointer(&server->classes, g_ptr_array_unref);

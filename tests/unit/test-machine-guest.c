@@ -86,8 +86,11 @@ static void show_word(void *user, VdsVirtioDevice *device, VdsProp *value)
     vds_live_show_uint(value, UINT64_MAX);
 }
 
-static const VdsLiveProperty properties[] = {{"guest-word", "uint64", show_word},
-                                             {NULL, NULL, NULL}};
+static const VdsLiveProperty properties[] = {
+    {"guest-word", "uint64", show_word, NULL},
+    {"foreign-word", "uint64", show_word, is_foreign},
+    {NULL, NULL, NULL, NULL},
+};
 
 static void witness_init(Witness *to)
 {
@@ -220,6 +223,12 @@ static void test_properties(void **state)
     assert_true(vds_machine_qom_get(to.machine, "a/virtio-backend", "broken-reason",
                                     &value, NULL));
     assert_string_equal(value.text, "");
+    vds_prop_clear(&value);
+    assert_false(vds_machine_qom_get(to.machine, "a/virtio-backend", "foreign-word",
+                                     &value, NULL));
+    to.foreign = true;
+    assert_true(vds_machine_qom_get(to.machine, "a/virtio-backend", "foreign-word",
+                                    &value, NULL));
     vds_prop_clear(&value);
     witness_clear(&to);
 }

@@ -1,0 +1,137 @@
+/*
+ * main: devices that a vhost-user front-end drives, each with its back-end: neither the
+ * machine nor the back-ends know the other.  Main loop.
+ */
+#include <string.h>
+
+#include "main-priv.h"
+#include "vds/vhost_user.h"
+
+struct VdsMainServed {
+    GMainContext *context; /* borrowed */
+    VdsMailbox *mailbox;   /* borrowed: the machine's */
+    GHashTable *backends;  /* VdsVirtioDevice (borrowed) -> VdsVhostUserBackend */
+};
+
+static void backend_free(void *backend)
+{
+    vds_vhost_user_backend_free(backend);
+}
+
+VdsMainServed *vds_main_served_new(GMainContext *context, VdsMailbox *mailbox)
+{
+    VdsMainServed *served = g_new0(VdsMainServed, 1);
+
+    served->context = context;
+    served->mailbox = mailbox;
+    served->backends = g_hash_table_new_full(NULL, NULL, NULL, backend_free);
+    return served;
+}
+
+void vds_main_served_free(VdsMainServed *served)
+{
+    if (served) {
+        g_hash_table_unref(served->backends);
+        g_free(served);
+    }
+}
+
+/* ---- coming and going ----------------------------------------------------------------
+ */
+
+#define BIT(feature) (UINT64_C(1) << VDS_VHOST_USER_P_##feature)
+
+/* What is no business of a front-end of that kind.  QEMU warns of a configuration space
+ * for which it does not ask. */
+static uint64_t withheld(uint16_t device_id)
+{
+    static const struct {
+        uint16_t device_id;
+        uint64_t features;
+    } rows[] = {
+        {1, BIT(CONFIG)},                /* net: the front-end's */
+        {4, BIT(CONFIG) | BIT(NET_MTU)}, /* rng has none */
+        {8, BIT(CONFIG) | BIT(NET_MTU)}, /* scsi: the front-end's */
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        if (rows[i].device_id == device_id) {
+            return rows[i].features;
+        }
+    }
+    return BIT(NET_MTU);
+}
+
+bool vds_main_served_plug(VdsMainServed *served, VdsVirtioDevice *device,
+                          const VdsPropertySet *properties, GError **error)
+{
+    const VdsVhostUserBackendConfig config = {
+        .path = vds_property_set_get_text(properties, "vhost-user"),
+        .server = vds_property_set_get_bool(properties, "vhost-user-server"),
+        .reconnect_s =
+            (unsigned)vds_property_set_get_uint(properties, "vhost-user-reconnect"),
+        .protocol_features = withheld(vds_virtio_device_get_id(device)),
+        .mailbox = served->mailbox,
+        .context = served->context,
+    };
+    VdsVhostUserBackend *backend = vds_vhost_user_backend_new(&config, device, error);
+
+    if (backend) {
+        g_hash_table_insert(served->backends, device, backend);
+    }
+    return backend != NULL;
+}
+
+bool vds_main_served_unplug(VdsMainServed *served, VdsVirtioDevice *device)
+{
+    return g_hash_table_remove(served->backends, device);
+}
+
+static const VdsVhostUserBackend *find(const VdsMainServed *served,
+                                       const VdsVirtioDevice *device)
+{
+    return g_hash_table_lookup(served->backends, device);
+}
+
+bool vds_main_served_has(const VdsMainServed *served, const VdsVirtioDevice *device)
+{
+    return find(served, device) != NULL;
+}
+
+/* ---- what the back-ends know ---------------------------------------------------------
+ */
+
+void vds_main_served_show_connected(const VdsMainServed *served,
+                                    const VdsVirtioDevice *device, VdsProp *value)
+{
+    bool connected = vds_vhost_user_backend_is_connected(find(served, device));
+
+    vds_live_show_bool(value, connected);
+}
+
+void vds_main_served_show_connections(const VdsMainServed *served,
+                                      const VdsVirtioDevice *device, VdsProp *value)
+{
+    vds_live_show_uint(value,
+                       vds_vhost_user_backend_get_connections(find(served, device)));
+}
+
+void vds_main_served_show_messages(const VdsMainServed *served,
+                                   const VdsVirtioDevice *device, VdsProp *value)
+{
+    vds_live_show_uint(value, vds_vhost_user_backend_get_messages(find(served, device)));
+}
+
+void vds_main_served_show_reason(const VdsMainServed *served,
+                                 const VdsVirtioDevice *device, VdsProp *value)
+{
+    vds_live_show_string(
+        value, g_strdup(vds_vhost_user_backend_get_reason(find(served, device))));
+}
+
+void vds_main_served_show_refusal(const VdsMainServed *served,
+                                  const VdsVirtioDevice *device, VdsProp *value)
+{
+    vds_live_show_string(
+        value, g_strdup(vds_vhost_user_backend_get_refusal(find(served, device))));
+}
