@@ -37,6 +37,9 @@ static bool uvas_are_apart(const VdsGuestMap *map, GError **error)
     for (size_t i = 0; i < map->n; i++) {
         n += map->regions[i].config.uva != 0;
     }
+    if (n < 2) {
+        return true;
+    }
     by_uva = g_new(const MapRegion *, n);
     n = 0;
     for (size_t i = 0; i < map->n; i++) {
