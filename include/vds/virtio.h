@@ -263,6 +263,8 @@ void vds_virt_queue_complete(VdsVirtQueue *queue, VdsIo *io, uint64_t written);
 /* Makes all that was completed visible at once, and interrupts the driver if it wants to
  * know.  Any thread. */
 void vds_virt_queue_flush(VdsVirtQueue *queue);
+/* The same, even if nothing was completed; see vds_vring_notify(). */
+void vds_virt_queue_notify(VdsVirtQueue *queue);
 /* Forgets io: after a reset, when nobody waits for it any more. */
 void vds_virt_queue_drop(VdsVirtQueue *queue, VdsIo *io);
 /* Is a buffer available?  On the I/O thread. */

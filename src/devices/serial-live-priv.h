@@ -43,6 +43,7 @@ struct VdsSerialPort {
     bool ready;             /* the driver has it */
     atomic_bool guest_open; /* a program of the guest's has it; any thread reads */
     atomic_bool host_open;  /* the wire is open; any thread reads */
+    bool starved;           /* there was no buffer to receive into */
     VdsIo *sending;         /* (nullable) popped; the wire has taken a part */
     VdsBuf rest;            /* of what was being sent when its queue was stopped */
 };
@@ -59,6 +60,7 @@ void vds_serial_control_handle(VdsSerial *serial, VdsVirtQueue *queue);
 /* serial-port.c: ports' traffic */
 bool vds_serial_port_is_open(const VdsSerialPort *port); /* to the outside */
 void vds_serial_port_update(VdsSerialPort *port);        /* what it waits for */
+void vds_serial_port_handle_in(VdsSerialPort *port);     /* a kick: there are buffers */
 void vds_serial_port_handle_out(VdsSerialPort *port /* (nullable) */,
                                 VdsVirtQueue *queue);
 void vds_serial_port_start(VdsSerialPort *port);

@@ -51,12 +51,26 @@ static void serial_handle(void *instance, VdsVirtQueue *queue)
     if (vds_virt_queue_get_index(queue) % 2 == 1) {
         vds_serial_port_handle_out(port, queue);
     } else if (port) {
-        vds_serial_port_update(port);
+        vds_serial_port_handle_in(port);
+    }
+}
+
+/* As QEMU: nobody looks for receive buffers before there is something for them. */
+static void calm_receive(VdsSerial *serial)
+{
+    for (uint32_t nr = 0; nr < serial->max_ports; nr++) {
+        VdsVirtQueue *queue =
+            vds_virtio_device_get_virt_queue(serial->device, vds_serial_queue_in(nr));
+
+        if (queue) {
+            vds_virt_queue_set_eager(queue, false);
+        }
     }
 }
 
 static void serial_start(void *instance)
 {
+    calm_receive(instance);
     each_port(instance, vds_serial_port_start);
 }
 

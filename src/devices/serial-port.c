@@ -112,7 +112,7 @@ void vds_serial_port_handle_out(VdsSerialPort *port, VdsVirtQueue *queue)
     if (!has_taker(port)) {
         discard(port, queue);
     }
-    vds_virt_queue_flush(queue);
+    vds_virt_queue_notify(queue); /* with or without reason, as QEMU's */
     if (port && port->wire) {
         vds_serial_wire_want_out(port->wire, is_sending(port));
     }
@@ -145,6 +145,7 @@ static bool receive_one(VdsSerialPort *port, VdsVirtQueue *queue)
     size_t room, n = 0;
 
     if (!io) {
+        port->starved = true; /* until the kick that will come */
         vds_serial_wire_want_in(port->wire, false);
         return false;
     }
@@ -178,12 +179,16 @@ static void on_readable(void *user)
 
 void vds_serial_port_update(VdsSerialPort *port)
 {
-    VdsVirtQueue *queue = queue_in(port);
-
     if (port->wire) {
-        vds_serial_wire_want_in(port->wire, queue && wants_input(port) &&
-                                                vds_virt_queue_has_more(queue));
+        vds_serial_wire_want_in(port->wire,
+                                queue_in(port) && wants_input(port) && !port->starved);
     }
+}
+
+void vds_serial_port_handle_in(VdsSerialPort *port)
+{
+    port->starved = false;
+    vds_serial_port_update(port);
 }
 
 /* ---- somebody comes or goes ----------------------------------------------------------
@@ -222,7 +227,7 @@ void vds_serial_port_start(VdsSerialPort *port)
     if (is_sending(port)) {
         on_writable(port);
     }
-    vds_serial_port_update(port);
+    vds_serial_port_handle_in(port);
 }
 
 void vds_serial_port_stop(VdsSerialPort *port)

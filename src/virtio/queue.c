@@ -344,29 +344,39 @@ void vds_queue_interrupt(VdsVirtQueue *queue)
 }
 
 /* With the lock held; a broken device's last completions stay unseen. */
-static bool publish(VdsVirtQueue *queue, bool *interrupt, GError **fault)
+static bool publish(VdsVirtQueue *queue, bool anyway, bool *interrupt, GError **fault)
 {
     *interrupt = false;
-    if (!queue->unpublished ||
+    if (!(queue->unpublished || (anyway && queue->ring)) ||
         atomic_load_explicit(&queue->device->broken, memory_order_relaxed)) {
         return true;
     }
     queue->unpublished = false;
-    return vds_vring_publish(queue->ring, interrupt, fault);
+    return (anyway ? vds_vring_notify : vds_vring_publish)(queue->ring, interrupt, fault);
 }
 
-void vds_virt_queue_flush(VdsVirtQueue *queue)
+static void flush(VdsVirtQueue *queue, bool anyway)
 {
     g_autoptr(GError) fault = NULL;
     bool interrupt;
 
     pthread_mutex_lock(&queue->lock);
-    publish(queue, &interrupt, &fault);
+    publish(queue, anyway, &interrupt, &fault);
     pthread_mutex_unlock(&queue->lock);
     if (interrupt) {
         vds_queue_interrupt(queue);
     }
     report(queue, fault);
+}
+
+void vds_virt_queue_flush(VdsVirtQueue *queue)
+{
+    flush(queue, false);
+}
+
+void vds_virt_queue_notify(VdsVirtQueue *queue)
+{
+    flush(queue, true);
 }
 
 void vds_virt_queue_set_eager(VdsVirtQueue *queue, bool eager)
@@ -395,7 +405,7 @@ static bool dispatch_end(VdsVirtQueue *queue, bool *interrupt, bool *again,
     if (!queue->ring) {
         return true;
     }
-    if (!publish(queue, interrupt, fault)) {
+    if (!publish(queue, false, interrupt, fault)) {
         return false;
     }
     if (*again || !(queue->eager || queue->found_empty)) {

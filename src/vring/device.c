@@ -302,15 +302,12 @@ bool vds_vring_push(VdsVring *ring, VdsRequest *request, uint32_t written, GErro
     return true;
 }
 
-bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault)
+bool vds_vring_notify(VdsVring *ring, bool *interrupt, GError **fault)
 {
     bool wanted = false;
 
     *interrupt = false;
-    if (ring->unpublished == 0) {
-        return true;
-    }
-    if (!ring->ops->publish(ring, fault)) {
+    if (ring->unpublished > 0 && !ring->ops->publish(ring, fault)) {
         return vds_vring_result(false, fault);
     }
     /* Pairs with the fence in vds_driver_ring_get_used(): either we see what the driver
@@ -321,6 +318,12 @@ bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault)
     }
     *interrupt = wanted;
     return true;
+}
+
+bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault)
+{
+    *interrupt = false;
+    return ring->unpublished == 0 || vds_vring_notify(ring, interrupt, fault);
 }
 
 bool vds_vring_set_notify(VdsVring *ring, bool enable, bool *more, GError **fault)

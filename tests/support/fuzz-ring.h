@@ -181,7 +181,9 @@ static inline void fuzz_ring_publish(RingFuzz *fuzz, const RingStep *step)
     GError *fault = NULL;
     bool interrupt = false;
 
-    fuzz_ring_device(vds_vring_publish(fuzz->device, &interrupt, &fault), &fault);
+    fuzz_ring_device((step->a & 1 ? vds_vring_notify
+                                  : vds_vring_publish)(fuzz->device, &interrupt, &fault),
+                     &fault);
 }
 
 static inline void fuzz_ring_get_used(RingFuzz *fuzz, const RingStep *step)
