@@ -35,7 +35,9 @@ typedef struct {
     char *host, *port; /* TCP */
     int fd;            /* FD: the number given; not opened, not owned; else -1 */
     bool server, wait; /* `wait` only with `server` */
-    VdsProps *props;   /* all of it, for those who need more */
+    /* All of it, for those who need more; of a path or logfile that names an inherited
+     * descriptor also path-fd, logfile-fd. */
+    VdsProps *props;
     char *origin;
 } VdsChardev;
 
@@ -64,6 +66,7 @@ typedef struct {
 } VdsDeviceOption;
 
 typedef struct {
+    GArray *fdsets;       /* what -add-fd gave; the room's own */
     GPtrArray *chardevs;  /* VdsChardev * */
     GPtrArray *mons;      /* VdsMon * */
     GPtrArray *backends;  /* VdsBackendOption * */

@@ -31,12 +31,12 @@ static const struct {
     const char *name;
     const char *neutral; /* (nullable) the only value taken; NULL: any */
 } chardev_keys[] = {
-    {"backend", NULL}, {"id", NULL},      {"path", NULL},       {"host", NULL},
-    {"port", NULL},    {"fd", NULL},      {"server", NULL},     {"wait", NULL},
-    {"ipv4", NULL},    {"ipv6", NULL},    {"delay", NULL},      {"reconnect", NULL},
-    {"append", NULL},  {"mux", NULL},     {"signal", NULL},     {"logappend", NULL},
-    {"telnet", "off"}, {"tn3270", "off"}, {"websocket", "off"}, {"abstract", "off"},
-    {"tight", "on"},
+    {"backend", NULL},   {"id", NULL},      {"path", NULL},    {"host", NULL},
+    {"port", NULL},      {"fd", NULL},      {"server", NULL},  {"wait", NULL},
+    {"ipv4", NULL},      {"ipv6", NULL},    {"delay", NULL},   {"reconnect", NULL},
+    {"append", NULL},    {"mux", NULL},     {"signal", NULL},  {"logfile", NULL},
+    {"logappend", NULL}, {"telnet", "off"}, {"tn3270", "off"}, {"websocket", "off"},
+    {"abstract", "off"}, {"tight", "on"},
 };
 
 static bool key_check(const VdsProp *prop, GError **error)
@@ -247,7 +247,10 @@ const VdsChardev *vds_cli_chardev_add(VdsCliParse *parse, VdsProps *props, GErro
                     chardev->id);
         return NULL;
     }
-    if (!keys_check(props, error) || !kind_parse(chardev, error) ||
+    if (!keys_check(props, error) ||
+        !vds_cli_fdset_resolve(parse->options, props, "path", error) ||
+        !vds_cli_fdset_resolve(parse->options, props, "logfile", error) ||
+        !kind_parse(chardev, error) ||
         (chardev->kind == VDS_CHARDEV_STDIO && !stdio_check(parse->options, error))) {
         return NULL;
     }

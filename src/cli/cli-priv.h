@@ -56,6 +56,16 @@ VdsProps *vds_cli_chardev_short(const char *address, const char *id, GError **er
 const VdsChardev *vds_cli_chardev_find(const VdsOptions *options, const char *id);
 void vds_cli_chardev_free(void *chardev);
 
+/* ---- fdset.c: descriptors that were inherited ----------------------------------------
+ */
+
+GArray *vds_cli_fdsets_new(void);
+/* When `key` is a path /dev/fdset/N: sets `key`-fd to the descriptor's number. */
+bool vds_cli_fdset_resolve(const VdsOptions *options, VdsProps *props, const char *key,
+                           GError **error);
+bool vds_cli_apply_add_fd(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                          GError **error);
+
 /* ---- mon.c: monitors --------------------------------------------------------------- */
 
 /* Gives each monitor its chardev, once all options were read.  On error *origin is the

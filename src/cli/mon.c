@@ -178,6 +178,11 @@ bool vds_cli_mons_resolve(VdsOptions *options, const char **origin, GError **err
                         mon->chardev_id);
             return false;
         }
+        if (vds_props_find(mon->chardev->props, "logfile")) {
+            g_set_error(error, VDS_CLI_ERROR, VDS_CLI_ERROR_VALUE,
+                        "'logfile' is for devices, a monitor keeps no log");
+            return false;
+        }
         if (chardev_is_taken(options, i, mon->chardev)) {
             g_set_error(error, VDS_CLI_ERROR, VDS_CLI_ERROR_VALUE,
                         "Device '%.*s' is in use", vds_name_len(mon->chardev_id),

@@ -9,6 +9,7 @@ static VdsOptions *options_new(void)
 {
     VdsOptions *options = g_new0(VdsOptions, 1);
 
+    options->fdsets = vds_cli_fdsets_new();
     options->chardevs = g_ptr_array_new_with_free_func(vds_cli_chardev_free);
     options->mons = g_ptr_array_new_with_free_func(vds_cli_mon_free);
     options->backends = g_ptr_array_new_with_free_func(vds_cli_backend_free);
@@ -22,6 +23,7 @@ static VdsOptions *options_new(void)
 void vds_options_free(VdsOptions *options)
 {
     if (options) {
+        g_array_unref(options->fdsets);
         g_ptr_array_unref(options->chardevs);
         g_ptr_array_unref(options->mons);
         g_ptr_array_unref(options->backends);

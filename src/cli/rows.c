@@ -33,6 +33,12 @@ const VdsCliRow vds_cli_rows[] = {
      .help = "a character device: socket, file, stdio, pty or null",
      .implied = "backend",
      .id = "id"},
+    {.name = "add-fd",
+     .argument = "fd=N,set=SET",
+     .apply = vds_cli_apply_add_fd,
+     .help = "an inherited descriptor, for a chardev's path /dev/fdset/SET",
+     .required = KEYS("fd", "set"),
+     .allowed = KEYS("fd", "set", "opaque")},
     {.name = "mon",
      .argument = "chardev=ID[,...]",
      .apply = vds_cli_apply_mon,
@@ -140,6 +146,9 @@ const VdsCliRow vds_cli_rows[] = {
      .apply = vds_cli_apply_global,
      .help = "refused for virtio drivers, no effect on any other"},
 
+    {.name = "action",
+     .argument = "EVENT=ACTION[,...]",
+     .help = "none of these events happens"},
     {.name = "append", .argument = "TEXT", .help = NO_FIRMWARE},
     {.name = "audiodev", .argument = "DRIVER[,...]", .help = "there is no sound"},
     {.name = "boot", .argument = "ORDER", .help = NO_FIRMWARE},
@@ -163,7 +172,9 @@ const VdsCliRow vds_cli_rows[] = {
     {.name = "sandbox", .argument = "on|off[,...]", .help = "no system call is filtered"},
     {.name = "serial", .argument = "ADDR", .help = "there is no serial port"},
     {.name = "smp", .argument = "N", .help = NO_CPU},
+    {.name = "smbios", .argument = "type=N[,...]", .help = NO_FIRMWARE},
     {.name = "vga", .argument = "KIND", .help = NO_SCREEN},
+    {.name = "watchdog-action", .argument = "ACTION", .help = "there is no watchdog"},
 };
 const size_t vds_cli_n_rows = G_N_ELEMENTS(vds_cli_rows);
 

@@ -77,20 +77,23 @@ static bool measure(const char *path, VdsBlkDisk *disk, GError **error)
     return true;
 }
 
+/* Linux's older interface is not here: native is the best there is. */
 static bool choose_aio(const Node *node, VdsBlkDisk *disk, GError **error)
 {
-    static const char *const names[] = {"threads", "io_uring", "native"};
+    static const struct {
+        const char *word, *engine; /* NULL: any */
+    } rows[] = {{"threads", "threads"}, {"io_uring", "io_uring"}, {"native", NULL}};
     const char *aio = node_text(node, "aio");
 
     disk->aio = NULL;
-    for (size_t i = 0; aio && i < G_N_ELEMENTS(names); i++) {
-        if (strcmp(names[i], aio) == 0) {
-            disk->aio = names[i];
+    for (size_t i = 0; aio && i < G_N_ELEMENTS(rows); i++) {
+        if (strcmp(rows[i].word, aio) == 0) {
+            disk->aio = rows[i].engine;
+            return true;
         }
     }
-    return !aio || disk->aio ||
-           refuse(error, "Parameter 'aio' does not accept value '%.*s'",
-                  vds_name_len(aio), aio);
+    return !aio || refuse(error, "Parameter 'aio' does not accept value '%.*s'",
+                          vds_name_len(aio), aio);
 }
 
 static bool open_path(const Node *node, const char *path, VdsBlkDisk *disk,

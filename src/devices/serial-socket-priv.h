@@ -12,6 +12,7 @@
 struct VdsSerialWire {
     int in_fd, out_fd; /* -1; never the same: each has a watch */
     int far_fd;        /* the other end of our pty; -1 */
+    int log_fd;        /* a copy of what goes out; -1 */
     bool sink;         /* takes everything, gives nothing */
     char *name;        /* (nullable) the pty's */
 

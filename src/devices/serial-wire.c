@@ -5,6 +5,7 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <glib-unix.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -33,20 +34,54 @@ static bool open_null(VdsSerialWire *wire, const VdsProps *props, GError **error
     return true;
 }
 
+/* The file that `key` names; one of a descriptor that was inherited is that descriptor:
+ * we may not be allowed to open it. */
+static bool open_output(const VdsProps *props, const char *key, bool append, int *fd,
+                        GError **error)
+{
+    g_autofree char *fd_key = g_strconcat(key, "-fd", NULL);
+    const VdsProp *given = vds_props_find(props, fd_key);
+    const char *path = vds_props_get_string(props, key);
+    uint64_t number;
+
+    path = path ? path : "";
+    if (!given) {
+        *fd = open(path,
+                   O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY |
+                       (append ? O_APPEND : O_TRUNC),
+                   0666);
+    } else if (vds_prop_get_uint(given, 0, INT_MAX, &number, error)) {
+        *fd = fcntl((int)number, F_DUPFD_CLOEXEC, 3);
+        if (*fd >= 0) {
+            g_unix_set_fd_nonblocking(*fd, TRUE, NULL);
+        }
+    } else {
+        return false;
+    }
+    return *fd >= 0 || vds_wire_fail(error, "Could not open", path);
+}
+
+static bool open_log(VdsSerialWire *wire, const VdsProps *props, GError **error)
+{
+    const VdsProp *append_prop = vds_props_find(props, "logappend");
+    bool append = false;
+
+    if (!vds_props_find(props, "logfile")) {
+        return true;
+    }
+    return (!append_prop || vds_prop_get_bool(append_prop, &append, error)) &&
+           open_output(props, "logfile", append, &wire->log_fd, error);
+}
+
 static bool open_file(VdsSerialWire *wire, const VdsProps *props, GError **error)
 {
     const VdsProp *append_prop = vds_props_find(props, "append");
-    const char *path = vds_props_get_string(props, "path");
     bool append = false;
 
     if (append_prop && !vds_prop_get_bool(append_prop, &append, error)) {
         return false;
     }
-    wire->out_fd = open(path ? path : "",
-                        O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY |
-                            (append ? O_APPEND : O_TRUNC),
-                        0666);
-    return wire->out_fd >= 0 || vds_wire_fail(error, "Could not open", path ? path : "");
+    return open_output(props, "path", append, &wire->out_fd, error);
 }
 
 /* A description of our own where the system gives one: O_NONBLOCK must not change what
@@ -112,10 +147,12 @@ VdsSerialWire *vds_serial_wire_new(const VdsProps *chardev, GError **error)
     const char *backend = vds_props_get_string(chardev, "backend");
     g_autoptr(VdsSerialWire) wire = g_new0(VdsSerialWire, 1);
 
-    wire->in_fd = wire->out_fd = wire->far_fd = wire->listen_fd = -1;
+    wire->in_fd = wire->out_fd = wire->far_fd = wire->listen_fd = wire->log_fd = -1;
     for (size_t i = 0; backend && i < G_N_ELEMENTS(kinds); i++) {
         if (strcmp(backend, kinds[i].backend) == 0) {
-            return kinds[i].open(wire, chardev, error) ? g_steal_pointer(&wire) : NULL;
+            return kinds[i].open(wire, chardev, error) && open_log(wire, chardev, error)
+                       ? g_steal_pointer(&wire)
+                       : NULL;
         }
     }
     backend = backend ? backend : "";
@@ -132,6 +169,7 @@ void vds_serial_wire_free(VdsSerialWire *wire)
         vds_fd_close(&wire->in_fd);
         vds_fd_close(&wire->out_fd);
         vds_fd_close(&wire->far_fd);
+        vds_fd_close(&wire->log_fd);
         g_free(wire->name);
         g_free(wire);
     }
@@ -294,7 +332,7 @@ size_t vds_serial_wire_read(VdsSerialWire *wire, void *to, size_t len)
     return 0;
 }
 
-size_t vds_serial_wire_write(VdsSerialWire *wire, const void *from, size_t len)
+static size_t write_out(VdsSerialWire *wire, const void *from, size_t len)
 {
     ssize_t n;
 
@@ -315,4 +353,19 @@ size_t vds_serial_wire_write(VdsSerialWire *wire, const void *from, size_t len)
         vds_wire_disconnect(wire);
     }
     return len; /* a full disk, a closed pipe: lost, as on any line */
+}
+
+/* What was taken is logged, also when nobody was there; a log that does not keep up loses
+ * what it has no room for. */
+size_t vds_serial_wire_write(VdsSerialWire *wire, const void *from, size_t len)
+{
+    size_t taken = write_out(wire, from, len);
+    ssize_t n;
+
+    if (wire->log_fd >= 0 && taken > 0) {
+        do {
+            n = write(wire->log_fd, from, taken);
+        } while (n < 0 && errno == EINTR);
+    }
+    return taken;
 }

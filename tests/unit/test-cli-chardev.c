@@ -282,6 +282,29 @@ static const struct {
     {{"-chardev", "null,id=compat_monitor0", "-qmp", "null"},
      VDS_CLI_ERROR_VALUE,
      "-qmp null: Duplicate ID 'compat_monitor0' for chardev"},
+    {{"-add-fd", "set=0,fd=2"},
+     VDS_CLI_ERROR_VALUE,
+     "-add-fd set=0,fd=2: fd cannot be a standard I/O stream"},
+    {{"-add-fd", "set=0"},
+     VDS_CLI_ERROR_MISSING,
+     "-add-fd set=0: Parameter 'fd' is missing"},
+    {{"-add-fd", "set=-1,fd=5"},
+     VDS_CLI_ERROR_VALUE,
+     "-add-fd set=-1,fd=5: Parameter 'set' expects a number from 0 to "
+     "9223372036854775807, found '-1'"},
+    {{"-add-fd", "set=0,fd=5", "-add-fd", "set=0,fd=6"},
+     VDS_CLI_ERROR_VALUE,
+     "-add-fd set=0,fd=6: fd set 0 has a descriptor already"},
+    {{"-chardev", "file,id=a,path=/dev/fdset/3"},
+     VDS_CLI_ERROR_MISSING,
+     "-chardev file,id=a,path=/dev/fdset/3: '/dev/fdset/3' names no descriptor of "
+     "-add-fd"},
+    {{"-chardev", "file,id=a,path=x,path-fd=3"},
+     VDS_CLI_ERROR_VALUE,
+     "-chardev file,id=a,path=x,path-fd=3: Invalid parameter 'path-fd'"},
+    {{"-chardev", "null,id=a,logfile=/x", "-mon", "a"},
+     VDS_CLI_ERROR_VALUE,
+     "-mon a: 'logfile' is for devices, a monitor keeps no log"},
     {{"-chardev", "socket,id=a"},
      VDS_CLI_ERROR_MISSING,
      "-chardev socket,id=a: one of 'path', 'host' and 'fd' is needed, found 0"},
@@ -359,6 +382,31 @@ static void test_only_long_forms_are_backends(void **state)
     assert_string_equal(backend->origin, "-chardev pty,id=p");
 }
 
+/* -add-fd comes first: its descriptors are named by paths. */
+static void test_inherited_files(void **state)
+{
+    static const char *const words[] = {
+        "-add-fd",  "set=0,fd=22,opaque=x",
+        "-chardev", "file,id=f,path=/dev/fdset/0,append=on",
+        "-add-fd",  "fd=23,set=1",
+        "-chardev", "pty,id=p,logfile=/dev/fdset/1,logappend=on",
+        "-chardev", "null,id=n,logfile=/plain",
+        NULL};
+    static const char *const expected[][2] = {{"path-fd", "22"}, {"logfile-fd", "23"}};
+    g_autoptr(VdsOptions) options = parse(words, NULL);
+
+    for (unsigned i = 0; i < G_N_ELEMENTS(expected); i++) {
+        const VdsBackendOption *backend = g_ptr_array_index(options->backends, i);
+        const VdsProp *prop = vds_props_find(backend->props, expected[i][0]);
+
+        assert_non_null(prop);
+        assert_string_equal(prop->text, expected[i][1]);
+    }
+    assert_null(vds_props_find(
+        ((VdsBackendOption *)g_ptr_array_index(options->backends, 2))->props,
+        "logfile-fd"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -366,6 +414,7 @@ int main(void)
         cmocka_unit_test(test_monitors),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_only_long_forms_are_backends),
+        cmocka_unit_test(test_inherited_files),
     };
 
     return cmocka_run_group_tests_name("cli-chardev", tests, NULL, NULL);

@@ -109,6 +109,8 @@ static const struct {
     {"driver=file,node-name=d,filename=%s,discard=unmap", DOOR_SPLIT},
     {"driver=file,node-name=d,filename=%s,discard=unmap", DOOR_PACKED},
     {"driver=file,node-name=d,filename=%s,aio=threads,discard=unmap", DOOR_SPLIT},
+    {"driver=file,node-name=d,filename=%s,aio=native,cache.direct=on,discard=unmap",
+     DOOR_SPLIT},
     {"driver=raw,node-name=d,file.driver=file,file.filename=%s,aio=threads", DOOR_PACKED},
 };
 

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <netinet/in.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
@@ -377,6 +378,56 @@ static void test_file_append(void **state)
         transmit(door, OUT1, "new", 0);
         assert_true(g_file_get_contents(fixture.path, &text, NULL, NULL));
         assert_string_equal(text, rows[i][1]);
+        fixture_clear(&fixture);
+    }
+}
+
+/* What goes out is also in the log, wherever it goes. */
+static void test_log(void **state)
+{
+    static const char *const rows[][2] = {
+        {"backend=null,id=c0,logfile=%s,logappend=on", "oldnew"},
+        {"backend=pty,id=c0,logfile=%s", "new"},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *text = NULL;
+        Fixture fixture;
+        Door *door = &fixture.door;
+
+        fixture_init(&fixture, rows[i][0], NULL);
+        assert_true(g_file_set_contents(fixture.path, "old", -1, NULL));
+        assert_true(door_plug(door, PORT, NULL));
+        door_start(door, DOOR_SPLIT);
+        open_port(door, true);
+        transmit(door, OUT1, "new", 0);
+        assert_true(g_file_get_contents(fixture.path, &text, NULL, NULL));
+        assert_string_equal(text, rows[i][1]);
+        fixture_clear(&fixture);
+    }
+}
+
+/* A descriptor that was inherited stands for the path, which need not be there. */
+static void test_inherited_files(void **state)
+{
+    static const char *const keys[] = {"backend=file,id=c0,path",
+                                       "backend=null,id=c0,logfile"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(keys); i++) {
+        VDS_AUTO_FD fd = memfd_create("log", MFD_CLOEXEC);
+        g_autofree char *chardev = NULL;
+        char text[8] = "";
+        Fixture fixture;
+        Door *door = &fixture.door;
+
+        chardev = g_strdup_printf("%s=/dev/fdset/0,%s-fd=%d", keys[i],
+                                  strrchr(keys[i], ',') + 1, fd);
+        fixture_init(&fixture, chardev, PORT);
+        door_start(door, DOOR_SPLIT);
+        open_port(door, true);
+        transmit(door, OUT1, "kept", 0);
+        assert_int_equal(pread(fd, text, sizeof(text), 0), 4);
+        assert_string_equal(text, "kept");
         fixture_clear(&fixture);
     }
 }
@@ -988,6 +1039,8 @@ int main(void)
         cmocka_unit_test(test_small_buffers),
         cmocka_unit_test(test_file),
         cmocka_unit_test(test_file_append),
+        cmocka_unit_test(test_log),
+        cmocka_unit_test(test_inherited_files),
         cmocka_unit_test(test_nowhere),
         cmocka_unit_test(test_long_request),
         cmocka_unit_test(test_clients_come_and_go),
