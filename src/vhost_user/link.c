@@ -29,7 +29,7 @@ struct VdsVhostUserLink {
     void *user;
     VdsVhostUserChannel channel;
     int fd;
-    gpointer tag; /* (nullable) while nothing is waited for */
+    gpointer tag;
     GIOCondition events;
     bool paused; /* by its user */
     bool dead;   /* freed, maybe in the middle of a turn */
@@ -39,20 +39,12 @@ struct VdsVhostUserLink {
 
 /* ---- what it waits for ----------------------------------------------------------- */
 
-/* Without interest it leaves the poll set: a hang-up would be reported for ever. */
 static void link_watch(VdsVhostUserLink *link, GIOCondition events)
 {
-    if (events == link->events) {
-        return;
-    }
-    if (events == 0) {
-        g_source_remove_unix_fd(&link->source, g_steal_pointer(&link->tag));
-    } else if (link->tag) {
+    if (events != link->events) {
         g_source_modify_unix_fd(&link->source, link->tag, events);
-    } else {
-        link->tag = g_source_add_unix_fd(&link->source, link->fd, events);
+        link->events = events;
     }
-    link->events = events;
 }
 
 static bool link_may_read(const VdsVhostUserLink *link)
@@ -63,7 +55,8 @@ static bool link_may_read(const VdsVhostUserLink *link)
 static void link_settle(VdsVhostUserLink *link)
 {
     if (!link->dead) {
-        link_watch(link, (link_may_read(link) ? G_IO_IN : 0) |
+        /* That the peer is gone is seen also by who does not listen. */
+        link_watch(link, (link_may_read(link) ? G_IO_IN : G_IO_HUP) |
                              (link->out.length > 0 ? G_IO_OUT : 0));
     }
 }
@@ -266,6 +259,11 @@ static bool link_read(VdsVhostUserLink *link, int *messages)
     return false;
 }
 
+static bool link_is_lost(VdsVhostUserLink *link)
+{
+    return g_source_query_unix_fd(&link->source, link->tag) & (G_IO_HUP | G_IO_ERR);
+}
+
 static gboolean link_dispatch(GSource *source, GSourceFunc callback, gpointer data)
 {
     VdsVhostUserLink *link = (VdsVhostUserLink *)source;
@@ -273,6 +271,10 @@ static gboolean link_dispatch(GSource *source, GSourceFunc callback, gpointer da
     /* A message may come a byte at a time. */
     int reads = MESSAGES_A_TURN * 4;
 
+    if (!link_may_read(link) && link_is_lost(link)) {
+        link_end(link);
+        return G_SOURCE_CONTINUE;
+    }
     link_flush(link);
     while (!link->dead && link_may_read(link) && messages > 0 && reads-- > 0 &&
            link_read(link, &messages)) {
@@ -299,8 +301,9 @@ VdsVhostUserLink *vds_vhost_user_link_new(GMainContext *context, int fd,
     g_queue_init(&link->out);
     vds_vhost_user_decoder_init(&link->decoder, channel, replies);
     g_source_set_static_name(source, "vhost-user link");
+    link->events = G_IO_IN;
+    link->tag = g_source_add_unix_fd(source, fd, link->events);
     g_source_attach(source, context);
-    link_settle(link);
     return link;
 }
 
