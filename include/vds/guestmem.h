@@ -99,19 +99,36 @@ bool vds_guest_map_discard(const VdsGuestMap *map, uint64_t gpa, uint64_t len,
  * referenced.  Offsets are the caller's to keep inside `len`, and multiples of the
  * word's size.  Values are in host order, memory in little-endian.
  *
- * With `direct` an access is one atomic instruction; without (the range crosses regions,
- * is not aligned in the host, or its owner can take it away) the ordering is the same
- * and the word may be torn. */
+ * With `direct` an access is one atomic instruction; without (the range crosses regions
+ * or is not aligned in the host) the ordering is the same and the word may be torn.
+ *
+ * Memory that its owner took away reads as zeroes then, and what is stored is lost; who
+ * has a batch of accesses behind him asks whether the area was whole.  It is not again.
+ */
 typedef struct {
     const VdsGuestMap *map; /* borrowed */
     uint64_t gpa, len;
-    uint8_t *direct; /* (nullable) this room's own: see above */
+    uint8_t *direct;       /* (nullable) this room's own: see above */
+    const uintptr_t *gone; /* (nullable) its own, too: where that begins */
 } VdsGuestArea;
 
 /* `align`: what the host address must be a multiple of for `direct`.  UNMAPPED,
  * READ_ONLY. */
 bool vds_guest_area_init(VdsGuestArea *area, const VdsGuestMap *map, uint64_t gpa,
                          uint64_t len, unsigned align, GError **error);
+
+static inline bool vds_guest_area_is_whole(const VdsGuestArea *area)
+{
+    if (G_LIKELY(!area->gone)) {
+        return true;
+    }
+    /* Acquire fence: the note is looked for after every load of the batch. */
+    __atomic_thread_fence(__ATOMIC_ACQUIRE);
+    return __atomic_load_n(area->gone, __ATOMIC_RELAXED) >=
+           (uintptr_t)area->direct + area->len;
+}
+
+bool vds_guest_area_check(const VdsGuestArea *area, GError **error); /* VANISHED */
 
 /* The ways around: VANISHED.  Every load is an acquire, every store a release. */
 bool vds_guest_area_load(const VdsGuestArea *area, uint64_t offset, void *to, size_t len,

@@ -91,6 +91,16 @@ static const MapRegion *map_find_writable(const VdsGuestMap *map, uint64_t gpa,
     return region;
 }
 
+/* What vanished under a ring's words stays away, also from copies (and queries). */
+static bool is_whole(const MapRegion *region, const uint8_t *hva, size_t len)
+{
+    const VdsMapping *mapping = region->mapping;
+
+    atomic_thread_fence(memory_order_acquire);
+    return !mapping->watched || __atomic_load_n(&mapping->range.gone, __ATOMIC_RELAXED) >=
+                                    (uintptr_t)hva + len;
+}
+
 /* How much of [at, at + left) lies in the region, which holds `at`; left is not 0. */
 static size_t piece_in(const MapRegion *region, uint64_t at, uint64_t left)
 {
@@ -118,7 +128,8 @@ bool vds_guest_map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t l
 
         if (!region->guarded) {
             vds_relaxed_load(bytes, from, piece);
-        } else if (!vds_guarded_load(bytes, from, piece)) {
+        } else if (!vds_guarded_load(bytes, from, piece) ||
+                   !is_whole(region, from, piece)) {
             return set_vanished(region, gpa, len, error);
         }
         bytes += piece;
@@ -135,7 +146,7 @@ static bool region_write(const MapRegion *region, uint64_t at, const void *from,
     uint8_t *to = region->hva + (at - region->config.gpa);
 
     if (region->guarded) {
-        return vds_guarded_store(to, from, len);
+        return vds_guarded_store(to, from, len) && is_whole(region, to, len);
     }
     vds_relaxed_store(to, from, len);
     return true;
@@ -273,11 +284,17 @@ bool vds_guest_area_init(VdsGuestArea *area, const VdsGuestMap *map, uint64_t gp
     }
     hva = region->hva + (gpa - region->config.gpa);
     *area = (VdsGuestArea){.map = map, .gpa = gpa, .len = len};
-    if (len > 0 && len - 1 <= region->last - gpa && !region->guarded &&
-        (uintptr_t)hva % align == 0) {
+    if (len > 0 && len - 1 <= region->last - gpa && (uintptr_t)hva % align == 0) {
         area->direct = hva;
+        area->gone = region->guarded ? &region->mapping->range.gone : NULL;
     }
     return true;
+}
+
+bool vds_guest_area_check(const VdsGuestArea *area, GError **error)
+{
+    return vds_guest_area_is_whole(area) ||
+           set_vanished(map_find(area->map, area->gpa), area->gpa, area->len, error);
 }
 
 bool vds_guest_area_load(const VdsGuestArea *area, uint64_t offset, void *to, size_t len,

@@ -10,6 +10,8 @@
 
 #include "vds/guestmem.h"
 
+#include "sigbus-priv.h"
+
 typedef enum {
     VDS_MAP_READ_ONLY,     /* an inspector cannot corrupt by accident (R8) */
     VDS_MAP_WRITABLE,      /* shared with whoever maps the file */
@@ -28,6 +30,8 @@ typedef struct {
     atomic_uint refs;
     void *base; /* what to unmap */
     size_t len;
+    bool watched;
+    VdsSigbusRange range; /* watched */
 } VdsMapping;
 
 typedef struct {
@@ -36,7 +40,7 @@ typedef struct {
     uint64_t span_last;    /* the last address of the touching regions from here on */
     uint8_t *hva;          /* of gpa */
     VdsMapping *mapping;   /* (nullable) a reference; NULL: the memory is borrowed */
-    bool guarded;          /* its owner can take pages away */
+    bool guarded;          /* its owner can take pages away; watched if writable */
     VdsReclaim reclaim;
     uint64_t page; /* bytes; 0: borrowed */
 } MapRegion;

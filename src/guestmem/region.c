@@ -103,6 +103,16 @@ static VdsMapping *mapping_new(void *base, size_t len)
     return mapping;
 }
 
+static void mapping_watch(VdsMapping *mapping, size_t page, bool huge)
+{
+    mapping->watched = true;
+    mapping->range = (VdsSigbusRange){.start = (uintptr_t)mapping->base,
+                                      .end = (uintptr_t)mapping->base + mapping->len,
+                                      .page = page,
+                                      .page_alone = huge};
+    vds_sigbus_watch(&mapping->range);
+}
+
 bool vds_region_map(MapRegion *region, const VdsGuestRegion *config, VdsMapMode mode,
                     GError **error)
 {
@@ -136,6 +146,9 @@ bool vds_region_map(MapRegion *region, const VdsGuestRegion *config, VdsMapMode 
     region->guarded = !anonymous && (huge || can_shrink(config->fd));
     region->reclaim = reclaim_of(anonymous, mode);
     region->page = page;
+    if (region->guarded && mode != VDS_MAP_READ_ONLY) {
+        mapping_watch(region->mapping, (size_t)page, huge);
+    }
     return true;
 }
 
@@ -154,6 +167,9 @@ void vds_region_clear(MapRegion *region)
     /* acq_rel: every reader's last load is before the unmapping by whoever is last. */
     if (mapping &&
         atomic_fetch_sub_explicit(&mapping->refs, 1, memory_order_acq_rel) == 1) {
+        if (mapping->watched) {
+            vds_sigbus_unwatch(&mapping->range);
+        }
         munmap(mapping->base, mapping->len);
         g_free(mapping);
     }

@@ -58,19 +58,14 @@ static bool read_slot(const VdsVring *ring, uint32_t count, uint16_t slot, bool 
 }
 
 /* All entries, in order; flags but WRITE are reserved there, and ignored (2.8.7). */
-static bool add_table(const Walk *walk, const VdsDesc *desc, GError **fault)
+static bool add_entries(const Walk *walk, const VdsGuestArea *table, uint32_t n,
+                        GError **fault)
 {
-    VdsGuestArea table;
-    uint32_t n = 0;
-
-    if (!vds_walk_table(walk, desc, &table, &n, fault)) {
-        return false;
-    }
     for (uint32_t i = 0; i < n; i++) {
         uint64_t words[2];
         VdsDesc entry;
 
-        if (!vds_area_read_desc(&table, i, words, fault)) {
+        if (!vds_area_read_desc(table, i, words, fault)) {
             return false;
         }
         entry = desc_of(words);
@@ -79,6 +74,15 @@ static bool add_table(const Walk *walk, const VdsDesc *desc, GError **fault)
         }
     }
     return true;
+}
+
+static bool add_table(const Walk *walk, const VdsDesc *desc, GError **fault)
+{
+    VdsGuestArea table;
+    uint32_t n = 0;
+
+    return vds_walk_table(walk, desc, &table, &n, fault) &&
+           vds_walk_end(&table, add_entries(walk, &table, n, fault), fault);
 }
 
 static bool add_slot(const Walk *walk, const VdsDesc *desc, uint32_t count, uint16_t slot,

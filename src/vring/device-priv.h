@@ -73,6 +73,8 @@ bool vds_walk_add(const Walk *walk, const VdsDesc *desc, uint32_t i, GError **fa
 /* The table that a descriptor refers to: I1, I3, I5.  *n is its length. */
 bool vds_walk_table(const Walk *walk, const VdsDesc *desc, VdsGuestArea *table,
                     uint32_t *n, GError **fault);
+/* Behind the last entry of it: R6 if it vanished, whatever its zeroes looked like. */
+bool vds_walk_end(const VdsGuestArea *table, bool ok, GError **fault);
 /* Descriptor i of an area, each word read once. */
 bool vds_area_read_desc(const VdsGuestArea *area, uint32_t i, uint64_t words[2],
                         GError **fault);

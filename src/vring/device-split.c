@@ -111,7 +111,7 @@ static bool follow_table(const Walk *walk, const VdsDesc *desc, GError **fault)
                                "flags 0x%x: INDIRECT together with NEXT", desc->flags);
     }
     return vds_walk_table(walk, desc, &area, &table.n, fault) &&
-           follow(walk, &table, 0, &last, fault);
+           vds_walk_end(&area, follow(walk, &table, 0, &last, fault), fault);
 }
 
 static bool check_head(const VdsVring *ring, uint16_t head, GError **fault)

@@ -140,6 +140,17 @@ bool vds_walk_table(const Walk *walk, const VdsDesc *desc, VdsGuestArea *table,
     return true;
 }
 
+bool vds_walk_end(const VdsGuestArea *table, bool ok, GError **fault)
+{
+    if (G_LIKELY(vds_guest_area_is_whole(table))) {
+        return ok;
+    }
+    if (fault) {
+        g_clear_error(fault);
+    }
+    return vds_guest_area_check(table, fault);
+}
+
 bool vds_area_read_desc(const VdsGuestArea *area, uint32_t i, uint64_t words[2],
                         GError **fault)
 {
@@ -155,7 +166,8 @@ VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fau
 {
     g_autoptr(VdsVring) ring = g_new0(VdsVring, 1);
 
-    if (!vds_vring_result(vds_ring_areas_init(&ring->areas, setup, fault), fault)) {
+    if (!vds_vring_result(&ring->areas, vds_ring_areas_init(&ring->areas, setup, fault),
+                          fault)) {
         return NULL;
     }
     ring->ops = setup->packed ? &vds_vring_packed_ops : &vds_vring_split_ops;
@@ -238,22 +250,33 @@ static bool find_available(VdsVring *ring, bool *available, GError **fault)
     return arm(ring, fault) && ring->ops->has_available(ring, available, fault);
 }
 
+/* What was read before the memory vanished, or out of the zeroes there, is no request. */
+static bool take(VdsVring *ring, Request *request, GError **fault)
+{
+    if (!ring->ops->take(ring, request, fault)) {
+        return false;
+    }
+    if (!vds_ring_areas_are_whole(&ring->areas)) {
+        ring->ops->put_back(ring, request);
+        return false;
+    }
+    return true;
+}
+
 bool vds_vring_pop(VdsVring *ring, VdsRequest **request, GError **fault)
 {
-    bool available = false;
+    bool available = false, found;
     Request *taken = NULL;
 
     *request = NULL;
-    if (!find_available(ring, &available, fault)) {
-        return vds_vring_result(false, fault);
-    }
-    if (!available) {
-        return true;
+    found = find_available(ring, &available, fault);
+    if (!found || !available) {
+        return vds_vring_result(&ring->areas, found, fault);
     }
     taken = pool_take(ring);
-    if (!ring->ops->take(ring, taken, fault)) {
+    if (!take(ring, taken, fault)) {
         pool_give(ring, taken);
-        return vds_vring_result(false, fault);
+        return vds_vring_result(&ring->areas, false, fault);
     }
     enlist(ring, taken);
     /* Without EVENT_IDX to be told is no matter of where. */
@@ -280,7 +303,7 @@ static bool give_back(VdsVring *ring, Request *request, GError **fault)
 
     delist(ring, request);
     pool_give(ring, request);
-    return vds_vring_result(ok, fault);
+    return vds_vring_result(&ring->areas, ok, fault);
 }
 
 bool vds_vring_push(VdsVring *ring, VdsRequest *request, uint32_t written, GError **fault)
@@ -308,13 +331,14 @@ bool vds_vring_notify(VdsVring *ring, bool *interrupt, GError **fault)
 
     *interrupt = false;
     if (ring->unpublished > 0 && !ring->ops->publish(ring, fault)) {
-        return vds_vring_result(false, fault);
+        return vds_vring_result(&ring->areas, false, fault);
     }
     /* Pairs with the fence in vds_driver_ring_get_used(): either we see what the driver
      * asks for, or it sees what we used. */
     atomic_thread_fence(memory_order_seq_cst);
-    if (!ring->ops->should_interrupt(ring, &wanted, fault)) {
-        return vds_vring_result(false, fault);
+    if (!vds_vring_result(&ring->areas, ring->ops->should_interrupt(ring, &wanted, fault),
+                          fault)) {
+        return false;
     }
     *interrupt = wanted;
     return true;
@@ -333,10 +357,13 @@ bool vds_vring_set_notify(VdsVring *ring, bool enable, bool *more, GError **faul
     ring->notify = enable;
     if (!enable) {
         ring->armed = false;
-        return vds_vring_result(ring->ops->disarm(ring, fault), fault);
+        return vds_vring_result(&ring->areas, ring->ops->disarm(ring, fault), fault);
     }
-    if (!arm(ring, fault) || !ring->ops->has_available(ring, &available, fault)) {
-        return vds_vring_result(false, fault);
+    if (!vds_vring_result(&ring->areas,
+                          arm(ring, fault) &&
+                              ring->ops->has_available(ring, &available, fault),
+                          fault)) {
+        return false;
     }
     if (more) {
         *more = available;
@@ -346,20 +373,21 @@ bool vds_vring_set_notify(VdsVring *ring, bool enable, bool *more, GError **faul
 
 bool vds_vring_has_available(VdsVring *ring, bool *available, GError **fault)
 {
-    return vds_vring_result(ring->ops->has_available(ring, available, fault), fault);
+    return vds_vring_result(&ring->areas,
+                            ring->ops->has_available(ring, available, fault), fault);
 }
 
 bool vds_vring_move(VdsVring *ring, const VdsQueueState *to, GError **fault)
 {
     VdsQueueState setup = {0};
-    VdsRingAreas areas;
+    VdsRingAreas areas = {0};
 
     vds_vring_get_state(ring, &setup);
     setup.desc = to->desc;
     setup.avail = to->avail;
     setup.used = to->used;
     setup.map = to->map;
-    if (!vds_vring_result(vds_ring_areas_init(&areas, &setup, fault), fault)) {
+    if (!vds_vring_result(&areas, vds_ring_areas_init(&areas, &setup, fault), fault)) {
         return false;
     }
     ring->areas = areas;

@@ -68,7 +68,8 @@ VdsDriverRing *vds_driver_ring_new(const VdsQueueState *setup, unsigned flags,
 {
     g_autoptr(VdsDriverRing) ring = g_new0(VdsDriverRing, 1);
 
-    if (!vds_vring_result(vds_ring_areas_init(&ring->areas, setup, fault), fault)) {
+    if (!vds_vring_result(&ring->areas, vds_ring_areas_init(&ring->areas, setup, fault),
+                          fault)) {
         return NULL;
     }
     ring->ops = setup->packed ? &vds_driver_packed_ops : &vds_driver_split_ops;
@@ -79,6 +80,7 @@ VdsDriverRing *vds_driver_ring_new(const VdsQueueState *setup, unsigned flags,
     ring->interrupts = true;
     ring->avail_wrap = ring->used_wrap = true;
     if (!vds_vring_result(
+            &ring->areas,
             init_memory(ring, flags & VDS_VRING_INDIRECT ? tables : NULL, fault),
             fault)) {
         return NULL;
@@ -144,8 +146,9 @@ bool vds_driver_ring_add(VdsDriverRing *ring, const VdsBuffer *buffer, bool *add
     if (!*added) {
         return true;
     }
-    if (!ring->ops->add(ring, buffer, table, &id, fault)) {
-        return vds_vring_result(false, fault);
+    if (!ring->ops->add(ring, buffer, table, &id, fault) ||
+        !vds_ring_areas_are_whole(&ring->areas)) {
+        return vds_vring_result(&ring->areas, false, fault);
     }
     ring->n_free -= slots;
     remember(ring, id, buffer, slots);
@@ -161,7 +164,8 @@ bool vds_driver_ring_should_kick(VdsDriverRing *ring, bool *kick, GError **fault
     /* Pairs with the fence in the device's arming: either we see what it asks for, or it
      * sees what we made available. */
     atomic_thread_fence(memory_order_seq_cst);
-    return vds_vring_result(ring->ops->should_kick(ring, kick, fault), fault);
+    return vds_vring_result(&ring->areas, ring->ops->should_kick(ring, kick, fault),
+                            fault);
 }
 
 /* ---- used buffers ---- */
@@ -250,10 +254,12 @@ static bool get_used(VdsDriverRing *ring, VdsUsed *used, GError **fault)
     if (!find_used(ring, &found, fault)) {
         return false;
     }
+    /* Nothing, and no entry, is believed of zeroes. */
     if (!found) {
-        return true;
+        return vds_ring_areas_are_whole(&ring->areas);
     }
-    if (!ring->ops->read_used(ring, &id, &len, fault)) {
+    if (!ring->ops->read_used(ring, &id, &len, fault) ||
+        !vds_ring_areas_are_whole(&ring->areas)) {
         return false;
     }
     if (!ring->states[id].token) {
@@ -272,7 +278,7 @@ static bool get_used(VdsDriverRing *ring, VdsUsed *used, GError **fault)
 bool vds_driver_ring_get_used(VdsDriverRing *ring, VdsUsed *used, GError **fault)
 {
     *used = (VdsUsed){NULL, 0};
-    return vds_vring_result(get_used(ring, used, fault), fault);
+    return get_used(ring, used, fault) || vds_vring_result(&ring->areas, false, fault);
 }
 
 bool vds_driver_ring_set_interrupts(VdsDriverRing *ring, bool enable, bool *more,
@@ -283,10 +289,12 @@ bool vds_driver_ring_set_interrupts(VdsDriverRing *ring, bool enable, bool *more
     ring->interrupts = enable;
     if (!enable) {
         ring->armed = false;
-        return vds_vring_result(ring->ops->disarm(ring, fault), fault);
+        return vds_vring_result(&ring->areas, ring->ops->disarm(ring, fault), fault);
     }
-    if (!arm(ring, fault) || !ring->ops->has_used(ring, &used, fault)) {
-        return vds_vring_result(false, fault);
+    if (!vds_vring_result(&ring->areas,
+                          arm(ring, fault) && ring->ops->has_used(ring, &used, fault),
+                          fault)) {
+        return false;
     }
     if (more) {
         *more = used || ring->in_batch;

@@ -14,8 +14,6 @@
 
 bool vds_vring_fault(GError **fault, VdsRule rule, const char *format, ...)
     G_GNUC_PRINTF(3, 4); /* always false */
-bool vds_vring_result(bool ok, GError **fault);
-
 /* ---- setup, the same for both sides ---- */
 
 /* The three areas, checked: C1 to C4, R6 to R8. */
@@ -24,6 +22,17 @@ typedef struct {
 } VdsRingAreas;
 
 bool vds_ring_areas_init(VdsRingAreas *areas, const VdsQueueState *setup, GError **fault);
+
+/* A public function's result: R6 for whatever memory could not be reached, and also where
+ * all went well or ill on zeroes that stood for it. */
+bool vds_vring_result(const VdsRingAreas *areas, bool ok, GError **fault);
+
+static inline bool vds_ring_areas_are_whole(const VdsRingAreas *areas)
+{
+    return vds_guest_area_is_whole(&areas->desc) &&
+           vds_guest_area_is_whole(&areas->avail) &&
+           vds_guest_area_is_whole(&areas->used);
+}
 
 /* ---- layout ---- */
 

@@ -106,12 +106,41 @@ bool vds_vring_fault(GError **fault, VdsRule rule, const char *format, ...)
     return false;
 }
 
-bool vds_vring_result(bool ok, GError **fault)
+/* (nullable) the one that is not. */
+static const VdsGuestArea *find_gone(const VdsRingAreas *areas)
 {
-    if (!ok && fault && (*fault)->domain == VDS_GUESTMEM_ERROR) {
-        g_autoptr(GError) memory = g_steal_pointer(fault);
+    const VdsGuestArea *all[] = {&areas->desc, &areas->avail, &areas->used};
 
-        vds_vring_fault(fault, VDS_RULE_R6, "%s", memory->message);
+    for (size_t i = 0; i < G_N_ELEMENTS(all); i++) {
+        if (!vds_guest_area_is_whole(all[i])) {
+            return all[i];
+        }
     }
-    return ok;
+    return NULL;
+}
+
+static void set_r6(GError **fault, const char *why)
+{
+    vds_vring_fault(fault, VDS_RULE_R6, "%s", why);
+}
+
+bool vds_vring_result(const VdsRingAreas *areas, bool ok, GError **fault)
+{
+    const VdsGuestArea *gone = find_gone(areas);
+    g_autoptr(GError) memory = NULL;
+
+    if (G_LIKELY(ok && !gone)) {
+        return true;
+    }
+    if (gone) {
+        vds_guest_area_check(gone, &memory);
+        if (fault) {
+            g_clear_error(fault);
+        }
+        set_r6(fault, memory->message);
+    } else if (fault && (*fault)->domain == VDS_GUESTMEM_ERROR) {
+        memory = g_steal_pointer(fault);
+        set_r6(fault, memory->message);
+    }
+    return false;
 }

@@ -5,7 +5,8 @@
  * A request is two spans, 16 bytes to read and 512 to write, whose content nobody
  * touches. Each round adds a batch, asks for the kick, pops all, pushes all, publishes,
  * and takes all back.  Printed are medians over slices; the device's share is its own
- * calls only.
+ * calls only.  Memory that its owner may cut short (open) stands beside such as is
+ * sealed.
  *
  * usage: rings [SLICE-MS]
  */
@@ -120,9 +121,15 @@ static void measure(Bench *bench, uint64_t slice_ns, double *millions, double *d
     *device_ns = device[SLICES / 2];
 }
 
-static void run(VdsGuestMap *map, bool packed, bool indirect, unsigned batch,
+typedef struct {
+    const char *name;
+    VdsGuestRam *ram;
+} Memory;
+
+static void run(const Memory *memory, bool packed, bool indirect, unsigned batch,
                 uint64_t slice_ns)
 {
+    VdsGuestMap *map = vds_guest_ram_get_map(memory->ram);
     const VdsQueueState setup = {.packed = packed,
                                  .event_idx = true,
                                  .num = NUM,
@@ -139,53 +146,70 @@ static void run(VdsGuestMap *map, bool packed, bool indirect, unsigned batch,
     bench.device = vds_vring_new(&setup, flags, NULL);
     check(bench.driver && bench.device);
     measure(&bench, slice_ns, &millions, &device_ns);
-    printf("%-7s %-9s %5u %10.2f %6d %12.1f\n", packed ? "packed" : "split",
-           indirect ? "indirect" : "direct", batch, millions, AIM_MILLIONS, device_ns);
+    printf("%-7s %-9s %-7s %5u %10.2f %6d %12.1f\n", packed ? "packed" : "split",
+           indirect ? "indirect" : "direct", memory->name, batch, millions, AIM_MILLIONS,
+           device_ns);
     vds_driver_ring_free(bench.driver);
     vds_vring_free(bench.device);
 }
 
-/* What a device's stream costs: 4 KiB out of guest memory and into it. */
-static void run_copies(VdsGuestMap *map, uint64_t slice_ns)
+static double copy_ns(VdsGuestMap *map, bool write, size_t len, uint64_t slice_ns)
 {
     static uint8_t bytes[4096];
-    double ns[2][SLICES];
+    double ns[SLICES];
 
-    for (unsigned i = 0; i < 2 * SLICES; i++) {
+    for (unsigned i = 0; i < SLICES; i++) {
         uint64_t start = now_ns(), end = start, copies = 0;
 
         while (end - start < slice_ns) {
             for (unsigned k = 0; k < 1000; k++) {
-                check(i % 2 ? vds_guest_map_write(map, DATA, bytes, sizeof(bytes), NULL)
-                            : vds_guest_map_read(map, DATA, bytes, sizeof(bytes), NULL));
+                check(write ? vds_guest_map_write(map, DATA, bytes, len, NULL)
+                            : vds_guest_map_read(map, DATA, bytes, len, NULL));
             }
             copies += 1000;
             end = now_ns();
         }
-        ns[i % 2][i / 2] = (double)(end - start) / (double)copies;
+        ns[i] = (double)(end - start) / (double)copies;
     }
-    qsort(ns[0], SLICES, sizeof(ns[0][0]), compare);
-    qsort(ns[1], SLICES, sizeof(ns[1][0]), compare);
-    printf("4 KiB: %.0f ns to read, %.0f ns to write\n", ns[0][SLICES / 2],
-           ns[1][SLICES / 2]);
+    qsort(ns, SLICES, sizeof(ns[0]), compare);
+    return ns[SLICES / 2];
+}
+
+/* What a device's stream costs: out of guest memory and into it. */
+static void run_copies(const Memory *memory, uint64_t slice_ns)
+{
+    static const size_t lens[] = {12, 64, 4096};
+    VdsGuestMap *map = vds_guest_ram_get_map(memory->ram);
+
+    for (size_t i = 0; i < G_N_ELEMENTS(lens); i++) {
+        printf("%-7s %5zu bytes: %6.1f ns to read, %6.1f ns to write\n", memory->name,
+               lens[i], copy_ns(map, false, lens[i], slice_ns),
+               copy_ns(map, true, lens[i], slice_ns));
+    }
+}
+
+static VdsGuestRam *new_ram(bool seal)
+{
+    const VdsGuestRamConfig config = {
+        .kind = VDS_GUEST_RAM_MEMFD, .size = BYTES, .seal = seal};
+
+    return vds_guest_ram_new(&config, NULL);
 }
 
 int main(int argc, char **argv)
 {
     static const unsigned batches[] = {1, 16, 128};
-    const VdsGuestRamConfig config = {
-        .kind = VDS_GUEST_RAM_MEMFD, .size = BYTES, .seal = true};
-    g_autoptr(VdsGuestRam) ram = vds_guest_ram_new(&config, NULL);
+    g_autoptr(VdsGuestRam) sealed = new_ram(true), open = new_ram(false);
+    const Memory memories[] = {{"sealed", sealed}, {"open", open}};
     uint64_t slice_ns = (argc > 1 ? strtoull(argv[1], NULL, 10) : 50) * 1000000;
 
-    check(ram);
-    printf("%-7s %-9s %5s %10s %6s %12s\n", "ring", "chains", "batch", "million/s", "aim",
-           "device ns");
-    for (unsigned i = 0; i < 4; i++) {
-        for (size_t k = 0; k < G_N_ELEMENTS(batches); k++) {
-            run(vds_guest_ram_get_map(ram), i & 2, i & 1, batches[k], slice_ns);
-        }
+    check(sealed && open);
+    printf("%-7s %-9s %-7s %5s %10s %6s %12s\n", "ring", "chains", "memory", "batch",
+           "million/s", "aim", "device ns");
+    for (unsigned i = 0; i < 8 * G_N_ELEMENTS(batches); i++) {
+        run(&memories[i & 1], i & 4, i & 2, batches[i / 8], slice_ns);
     }
-    run_copies(vds_guest_ram_get_map(ram), slice_ns);
+    run_copies(&memories[0], slice_ns);
+    run_copies(&memories[1], slice_ns);
     return 0;
 }

@@ -286,7 +286,6 @@ static void test_with_and_without(void **state)
     VDS_AUTO_FD fd = new_memfd(REGIONS * PAGE);
     VdsGuestMap *map = NULL;
     g_autoptr(VdsGuestMap) all = NULL;
-    g_autoptr(GError) error = NULL;
 
     /* from both ends, so that each one is sorted in */
     for (unsigned i = 0; i < REGIONS; i++) {

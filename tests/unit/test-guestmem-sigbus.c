@@ -1,5 +1,6 @@
 /*
- * guestmem: memory that its owner cuts short, and every other SIGBUS.
+ * guestmem: memory that its owner cuts short, under copies and under words that are
+ * loaded and stored directly, and every other SIGBUS.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -32,6 +33,21 @@ static VdsGuestMap *map_of(int fd)
     const VdsGuestRegion region = {0x10000, PAGES * PAGE, fd, 0, 0};
 
     return vds_guest_map_new(&region, 1, NULL);
+}
+
+static VdsGuestMap *writable_map_of(int fd)
+{
+    const VdsGuestRegion region = {0x10000, PAGES * PAGE, fd, 0, 0};
+
+    return vds_guest_map_new_writable(&region, 1, NULL);
+}
+
+static uint64_t word_at(const VdsGuestArea *area, uint64_t offset)
+{
+    uint64_t word = 0;
+
+    assert_true(vds_guest_area_load_u64(area, offset, &word, NULL));
+    return word;
 }
 
 static void expect_vanished(const VdsGuestMap *map, uint64_t gpa, size_t len)
@@ -124,6 +140,7 @@ static void huge_pages_may_run_out(void)
     const VdsGuestRegion region = {0x10000, PAGE, fd, 3 * PAGE, 0};
     g_autoptr(VdsGuestMap) map = NULL;
     g_autoptr(GError) error = NULL;
+    VdsGuestArea area;
     uint8_t byte = 1;
 
     if (fd < 0) {
@@ -134,14 +151,143 @@ static void huge_pages_may_run_out(void)
     assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK), 0);
     map = vds_guest_map_new_writable(&region, 1, NULL);
     assert_non_null(map);
+    assert_true(vds_guest_area_init(&area, map, 0x10000, 8, 8, NULL));
     if (vds_guest_map_write(map, 0x10000, "x", 1, &error)) {
         assert_true(vds_guest_map_read(map, 0x10000, &byte, 1, NULL));
         assert_int_equal(byte, 'x');
+        assert_true(word_at(&area, 0) == 'x' && vds_guest_area_is_whole(&area));
     } else {
         assert_true(
             g_error_matches(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_VANISHED));
+        assert_true(word_at(&area, 0) == 0 && !vds_guest_area_is_whole(&area));
     }
 }
+
+/* ---- words ---- */
+
+static void words_go_on_as_zeroes(void)
+{
+    VDS_AUTO_FD fd = new_memfd();
+    g_autoptr(VdsGuestMap) map = writable_map_of(fd), other = writable_map_of(fd);
+    g_autoptr(VdsGuestMap) looking = map_of(fd);
+    g_autoptr(GError) error = NULL;
+    VdsGuestArea low, high, others;
+    uint8_t byte = 1;
+
+    assert_true(vds_guest_area_init(&low, map, 0x10000, PAGE, 8, NULL));
+    assert_true(vds_guest_area_init(&high, map, 0x10000 + 2 * PAGE, PAGE, 8, NULL));
+    assert_true(vds_guest_area_init(&others, other, 0x10000 + 2 * PAGE, PAGE, 8, NULL));
+    assert_true(vds_guest_area_store_u64(&low, 8, 11, NULL));
+    assert_true(vds_guest_area_store_u64(&high, 8, 22, NULL));
+    assert_true(word_at(&high, 8) == 22 && vds_guest_area_is_whole(&high));
+    assert_int_equal(ftruncate(fd, PAGE), 0);
+
+    /* a copy changes nothing: when the file is back, so are the words */
+    expect_vanished(map, 0x10000 + 2 * PAGE, 1);
+    assert_true(vds_guest_area_is_whole(&high));
+    assert_int_equal(ftruncate(fd, PAGES * PAGE), 0);
+    assert_true(word_at(&high, 8) == 0 && vds_guest_area_is_whole(&high));
+    assert_int_equal(ftruncate(fd, PAGE), 0);
+
+    assert_true(word_at(&high, 8) == 0);
+    assert_true(vds_guest_area_store_u64(&high, 16, 33, NULL));
+    assert_true(word_at(&high, 16) == 33);
+    assert_false(vds_guest_area_check(&high, &error));
+    assert_true(g_error_matches(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_VANISHED));
+    /* what lies before is still the file's, and so is another's map */
+    assert_true(word_at(&low, 8) == 11 && vds_guest_area_is_whole(&low));
+    assert_true(vds_guest_map_read(map, 0x10000 + 8, &byte, 1, NULL));
+    assert_int_equal(byte, 11);
+    assert_true(vds_guest_area_is_whole(&others));
+    /* what was in there is away for copies, too, also when the file is back */
+    assert_int_equal(ftruncate(fd, PAGES * PAGE), 0);
+    expect_vanished(map, 0x10000 + 2 * PAGE, 1);
+    expect_vanished(map, 0x10000 + 3 * PAGE, 1);
+    assert_false(vds_guest_map_write(map, 0x10000 + 2 * PAGE, &byte, 1, NULL));
+    assert_false(vds_guest_area_is_whole(&high));
+    assert_true(word_at(&others, 8) == 0 && vds_guest_area_is_whole(&others));
+    assert_true(vds_guest_map_read(looking, 0x10000 + 3 * PAGE, &byte, 1, NULL));
+}
+
+/* More than one chunk of the table, with holes that are used again. */
+static void many_are_watched(void)
+{
+    enum { MAPS = 200 };
+    VDS_AUTO_FD fd = new_memfd();
+    VdsGuestMap *maps[MAPS];
+    VdsGuestArea areas[MAPS];
+
+    for (unsigned round = 0; round < 2; round++) {
+        for (unsigned i = 0; i < MAPS; i++) {
+            if (round == 0 || i % 3 == 0) {
+                maps[i] = writable_map_of(fd);
+                assert_true(
+                    vds_guest_area_init(&areas[i], maps[i], 0x10000, PAGE, 8, NULL));
+            }
+        }
+        for (unsigned i = 0; round == 0 && i < MAPS; i += 3) {
+            vds_guest_map_unref(maps[i]);
+        }
+    }
+    assert_int_equal(ftruncate(fd, 0), 0);
+    for (unsigned i = 0; i < MAPS; i++) {
+        assert_true(vds_guest_area_is_whole(&areas[i]));
+        assert_true(word_at(&areas[i], 0) == 0);
+        assert_false(vds_guest_area_is_whole(&areas[i]));
+    }
+    for (unsigned i = 0; i < MAPS; i++) {
+        vds_guest_map_unref(maps[i]);
+    }
+}
+
+static void *store_until_gone(void *user)
+{
+    const VdsGuestArea *area = user;
+    uint64_t n = 0;
+
+    while (vds_guest_area_is_whole(area)) {
+        for (uint64_t offset = 0; offset < area->len; offset += 8) {
+            vds_guest_area_store_u64(area, offset, ++n, NULL);
+        }
+    }
+    return NULL;
+}
+
+/* Another process cuts the file while threads are at work in it, each in a map of its
+ * own but two in one. */
+static void cut_by_another_process(void)
+{
+    for (unsigned round = 0; round < 20; round++) {
+        VDS_AUTO_FD fd = new_memfd();
+        g_autoptr(VdsGuestMap) one = writable_map_of(fd), two = writable_map_of(fd);
+        VdsGuestArea areas[3];
+        pthread_t threads[3];
+        int status = 0;
+        pid_t child;
+
+        for (unsigned i = 0; i < 3; i++) {
+            assert_true(vds_guest_area_init(&areas[i], i < 2 ? one : two,
+                                            0x10000 + (1 + i % 2) * PAGE, PAGE, 8, NULL));
+        }
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            usleep(2000 + round * 100);
+            _exit(ftruncate(fd, round % 2 ? PAGE : 0) != 0);
+        }
+        for (unsigned i = 0; i < 3; i++) {
+            assert_int_equal(
+                pthread_create(&threads[i], NULL, store_until_gone, &areas[i]), 0);
+        }
+        for (unsigned i = 0; i < 3; i++) {
+            pthread_join(threads[i], NULL);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+    }
+}
+
+/* ---- not ours ---- */
 
 static void die_of_a_load_outside(void)
 {
@@ -177,6 +323,7 @@ static int run_child(void (*before)(int), void (*act)(void))
         signal(SIGBUS, before);
         fd = new_memfd();
         vds_guest_map_unref(map_of(fd));
+        (void)writable_map_of(fd); /* is watched meanwhile */
         act();
         _exit(0);
     }
@@ -211,6 +358,9 @@ static void test_guard(void **state)
     threads_have_their_own_cursor();
     sealed_memory_is_read_unguarded();
     huge_pages_may_run_out();
+    words_go_on_as_zeroes();
+    many_are_watched();
+    cut_by_another_process();
 }
 
 int main(void)

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <sys/wait.h>
 
 #include "live-fixture.h"
 
@@ -159,6 +160,62 @@ static void test_a_ring_moves(void **state)
     assert_false(vds_virtio_driver_move_queue(front.live.device, 0, &setup, &error));
     assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_QUEUE));
     front_clear(&front);
+}
+
+/* ---- memory that is cut short ---- */
+
+static bool is_broken(const Fixture *fixture)
+{
+    g_autofree char *reason = vds_virtio_device_get_broken_reason(fixture->device);
+
+    return reason != NULL;
+}
+
+/* A driver that does not mind: its own side may fail, and no answer come. */
+static void send_until_cut(LoopDriver *driver)
+{
+    const VdsSpan spans[] = {{driver_out(driver, 0), 8}, {driver_in(driver, 0), 8}};
+    const VdsBuffer buffer = {.spans = spans, .n_out = 1, .n_in = 1, .token = driver};
+    VdsUsed used = {NULL, 0};
+    bool added = false;
+
+    (void)vds_driver_ring_add(driver->ring, &buffer, &added, NULL);
+    vds_virtio_driver_kick(driver->device, 0);
+    driver_settle(driver);
+    (void)vds_driver_ring_get_used(driver->ring, &used, NULL);
+}
+
+/* From another process, while the device is busy; its neighbour does not notice. */
+static void test_cut_short_under_load(void **state)
+{
+    static const uint64_t formats[] = {LOOP_SPLIT, LOOP_PACKED_EVENT};
+
+    for (size_t i = 0; i < 2 * G_N_ELEMENTS(formats); i++) {
+        Front front, neighbour;
+        int fd, status = 0;
+        pid_t child;
+
+        front_init(&front, formats[i / 2]);
+        front_init(&neighbour, formats[i / 2]);
+        fd = vds_guest_ram_get_fd(front.live.ram);
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            usleep(5000);
+            _exit(ftruncate(fd, i % 2 ? BORDER : 0) != 0); /* buffers, or all */
+        }
+        while (!is_broken(&front.live)) {
+            send_until_cut(&front.live.driver);
+            ping(&neighbour.live, "neighbour");
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 0);
+        assert_reason(&front.live, "R6");
+        ping(&neighbour.live, "still there");
+        assert_reason(&neighbour.live, NULL);
+        front_clear(&front);
+        front_clear(&neighbour);
+    }
 }
 
 /* ---- a queue stops ---- */
@@ -389,6 +446,9 @@ static void test_what_queries_show(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        /* first: cmocka puts its own SIGBUS handler in before each test, and ours comes
+         * once a process */
+        cmocka_unit_test(test_cut_short_under_load),
         cmocka_unit_test(test_queues_move_to_another_map),
         cmocka_unit_test(test_a_ring_that_is_not_mapped_any_more),
         cmocka_unit_test(test_a_stopped_ring_is_not_missed),
