@@ -651,6 +651,7 @@ static void test_config_changes_and_errors(void **state)
     VdsVhostUserDecoder decoder;
     VdsVhostUserMessage message;
     uint8_t *to;
+    size_t want;
     Served served;
     int pair[2], err = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     eventfd_t count = 0;
@@ -668,8 +669,8 @@ static void test_config_changes_and_errors(void **state)
     vds_virtio_device_set_config(served.device, 0, "X", 1);
     front_turn();
     vds_vhost_user_decoder_init(&decoder, VDS_VHOST_USER_BACKEND, false);
-    assert_int_equal(read(pair[0], to, vds_vhost_user_decoder_want(&decoder, &to)),
-                     VDS_VHOST_USER_HEADER_BYTES);
+    want = vds_vhost_user_decoder_want(&decoder, &to);
+    assert_int_equal(read(pair[0], to, want), VDS_VHOST_USER_HEADER_BYTES);
     assert_int_equal(
         vds_vhost_user_decoder_push(&decoder, VDS_VHOST_USER_HEADER_BYTES, NULL, 0, NULL),
         VDS_VHOST_USER_MESSAGE);
