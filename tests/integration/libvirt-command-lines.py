@@ -212,7 +212,7 @@ EFFECTS = {
     "-S": paused, "-machine": machine, "-m": memory, "-name": name, "-uuid": uuid,
     "-mon": monitor, "-qmp": monitor, "-pidfile": pidfile, "-object": thing,
     "-chardev": chardev, "-device": device, "-netdev": netdev, "-blockdev": blockdev,
-    "-add-fd": inherited, "-daemonize": nothing_now, "-no-shutdown": nothing_now,
+    "-add-fd": inherited, "-daemonize": nothing_now, "-no-shutdown": nothing_now, "-no-reboot": nothing_now,
     "-accel": nothing_now, "-global": nothing_now,
 }
 
@@ -267,7 +267,7 @@ def test_what_they_are_wired_to():
                     agent.connect(str(line.dir / "charchannel0"))
                     until(lambda c=client: prop(c, "/machine/peripheral/channel0", "host-connected"),
                           "the agent's end is open")
-            if "channel1" in line.expect["peripheral"] and line.expect["guest"] == "more":
+            if "channel1" in line.expect["peripheral"] and line.expect["guest"] in ("more", "vmore"):
                 line.far.settimeout(60)
                 line.far.accept()[0].close()
             line.end()
