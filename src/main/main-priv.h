@@ -26,6 +26,12 @@ int vds_main_signals_open(void);
 /* The number of a signal that arrived, and who sent it; 0: none. */
 int vds_main_signals_read(int fd, pid_t *from);
 
+/* After a start that failed.  A listening socket that we were given is that of a manager
+ * about to connect: libvirt.  Were we gone before, all that it could say is that the
+ * connection was refused, and not what we wrote.  So this waits for it, a second at most.
+ */
+void vds_main_await_caller(void);
+
 /* ---- pidfile.c --------------------------------------------------------------------- */
 
 typedef struct VdsMainPidfile VdsMainPidfile;

@@ -11,6 +11,12 @@ static int print(const char *text)
     return fputs(text, stdout) >= 0 && fflush(stdout) == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
 
+static int give_up(void)
+{
+    vds_main_await_caller();
+    return EXIT_FAILURE;
+}
+
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
@@ -22,7 +28,7 @@ int main(int argc, char **argv)
     options = vds_options_parse(argc, (const char *const *)argv, &error);
     if (!options) {
         vds_main_report("%s", error->message);
-        return EXIT_FAILURE;
+        return give_up();
     }
     if (options->show_help) {
         g_autofree char *help = vds_options_help("virtio-debugd");
@@ -33,5 +39,5 @@ int main(int argc, char **argv)
         return print("virtio-debugd version " VDS_VERSION ", with the QMP of QEMU 8.2\n");
     }
     vds_main_raise_fd_limit();
-    return vds_main_serve(options);
+    return vds_main_serve(options) == EXIT_SUCCESS ? EXIT_SUCCESS : give_up();
 }

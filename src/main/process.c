@@ -2,9 +2,11 @@
  * main: standard descriptors, limits and signals of the process.
  */
 #include <fcntl.h>
+#include <poll.h>
 #include <signal.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 
 #include "main-priv.h"
 
@@ -53,4 +55,23 @@ int vds_main_signals_read(int fd, pid_t *from)
     }
     *from = (pid_t)info.ssi_pid;
     return (int)info.ssi_signo;
+}
+
+void vds_main_await_caller(void)
+{
+    enum { PATIENCE_MS = 1000, HIGHEST_FD = 255 };
+    struct pollfd listeners[HIGHEST_FD + 1];
+    nfds_t n = 0;
+
+    for (int fd = STDERR_FILENO + 1; fd <= HIGHEST_FD; fd++) {
+        int listens = 0;
+        socklen_t len = sizeof(listens);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) == 0 && listens) {
+            listeners[n++] = (struct pollfd){.fd = fd, .events = POLLIN};
+        }
+    }
+    if (n > 0) {
+        poll(listeners, n, PATIENCE_MS);
+    }
 }
