@@ -152,3 +152,6 @@ void vds_json_write_newline(VdsJsonWriter *writer); /* CR LF after a message */
  * part of it set, if it is more than a property set can be: nested deeper than 16, a name
  * longer than 1,024 bytes, or more than 1,024 values. */
 bool vds_json_to_props(VdsJsonValue object, VdsProps *props) G_GNUC_WARN_UNUSED_RESULT;
+/* The same for one value, under `name`. */
+bool vds_json_to_prop(VdsJsonValue value, const char *name,
+                      VdsProps *props) G_GNUC_WARN_UNUSED_RESULT;

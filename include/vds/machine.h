@@ -97,11 +97,6 @@ typedef struct {
     bool (*has)(void *user, const VdsVirtioDevice *device);
 } VdsLiveProperty;
 
-/* For `show`: text (transfer full) (nullable), NULL being "". */
-void vds_live_show_string(VdsProp *value, char *text);
-void vds_live_show_uint(VdsProp *value, uint64_t number);
-void vds_live_show_bool(VdsProp *value, bool on);
-
 /* Who drives the devices.  Called on the main loop. */
 typedef struct {
     /* It is whole, and runs if the machine does.  false: it has no driver, and goes. */
@@ -201,6 +196,9 @@ bool vds_machine_qom_list(const VdsMachine *machine, const char *path,
 /* *value is the caller's: vds_prop_clear(). */
 bool vds_machine_qom_get(const VdsMachine *machine, const char *path,
                          const char *property, VdsProp *value, GError **error);
+/* NO_PROPERTY; STATE for one that is only read; or what the property says. */
+bool vds_machine_qom_set(VdsMachine *machine, const char *path, const char *property,
+                         const VdsProp *value, GError **error);
 
 /* ---- the table of kinds ---- */
 /* Every type name with its parent ("" at the top); `implements` (nullable) and

@@ -110,24 +110,32 @@ typedef enum {
     VDS_PROP_UINT, /* above INT64_MAX only */
     VDS_PROP_NUMBER,
     VDS_PROP_NULL,
+    VDS_PROP_OBJECT, /* of results only: options are flat */
 } VdsPropKind;
+
+typedef struct VdsProps VdsProps;
 
 typedef struct {
     char *name;
     VdsPropKind kind;
-    char *text; /* STRING: the value, never NULL; other kinds: how it was written */
+    char
+        *text; /* STRING: the value, never NULL; OBJECT: NULL; else: how it was written */
     union {
         bool boolean;
         int64_t integer;
         uint64_t uinteger;
         double number;
+        VdsProps *members; /* owned */
     } u;
 } VdsProp;
 
 /* Frees what the value holds, not the struct. */
 void vds_prop_clear(VdsProp *prop);
-
-typedef struct VdsProps VdsProps;
+/* Make the value of one that has none yet. */
+void vds_prop_show_string(VdsProp *prop, char *text); /* (transfer full) NULL is "" */
+void vds_prop_show_bool(VdsProp *prop, bool value);
+void vds_prop_show_uint(VdsProp *prop, uint64_t value);
+void vds_prop_show_object(VdsProp *prop, VdsProps *members); /* (transfer full) */
 
 VdsProps *vds_props_new(void);
 void vds_props_free(VdsProps *props); /* NULL is fine */
@@ -142,6 +150,8 @@ void vds_props_set_int(VdsProps *props, const char *name, int64_t value);
 void vds_props_set_uint(VdsProps *props, const char *name, uint64_t value);
 void vds_props_set_number(VdsProps *props, const char *name, double value);
 void vds_props_set_null(VdsProps *props, const char *name);
+void vds_props_set_object(VdsProps *props, const char *name,
+                          VdsProps *members); /* (transfer full) */
 
 unsigned vds_props_count(const VdsProps *props);
 const VdsProp *vds_props_nth(const VdsProps *props, unsigned n);        /* n < count */

@@ -519,14 +519,21 @@ typedef struct {
     void *instance;          /* (nullable) the row's own */
 } VdsDeviceParts;
 
+/* A property that is known only while the device is there.  On the main loop. */
+typedef struct {
+    const char *name, *type;
+    bool (*get)(void *instance, VdsProp *value); /* false: this device has none */
+    /* (nullable) it is only read; PROPERTY */
+    bool (*set)(void *instance, const VdsProp *value, GError **error);
+} VdsDeviceReading;
+
 struct VdsDeviceClass {
     const VdsDeviceType *types; /* a row without name ends it */
     const void *data;           /* the row's own constants */
     bool (*realize)(const VdsDeviceArgs *args, VdsDeviceParts *parts, GError **error);
     /* (nullable) before the bus it is plugged into goes */
     void (*unrealize)(void *instance, void *bus_data);
-    /* (nullable) a property known only at run time; false: not one of these */
-    bool (*get)(void *instance, const char *name, VdsProp *value);
+    const VdsDeviceReading *readings; /* (nullable) a row without name ends it */
 };
 
 /* Calls func for each property of the type: its own, then its backend's. */

@@ -67,8 +67,25 @@ static void hmp_info_name(VdsCmds *cmds, const HmpArg *args, GString *out, GErro
     }
 }
 
+/* MiB, as QEMU. */
+static void hmp_info_balloon(VdsCmds *cmds, const HmpArg *args, GString *out,
+                             GError **error)
+{
+    const QapiBalloonInfo *info = qmp_query_balloon(cmds, cmds->hmp_arena, error);
+
+    if (info) {
+        g_string_append_printf(out, "balloon: actual=%" PRId64 "\n", info->actual >> 20);
+    }
+}
+
 /* Sorted by name, as `help` prints them. */
 const HmpCommand hmp_info_commands[] = {
+    {"balloon",
+     {HMP_END},
+     "",
+     "show how much memory the balloon leaves the guest",
+     hmp_info_balloon,
+     NULL},
     {"name", {HMP_END}, "", "show the name given with -name", hmp_info_name, NULL},
     {"status", {HMP_END}, "", "show the run state", hmp_info_status, NULL},
     {"version",

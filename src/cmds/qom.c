@@ -8,6 +8,23 @@
 
 /* ---- values ------------------------------------------------------------------------ */
 
+static JsonNode *prop_to_node(const VdsProp *prop);
+
+static JsonNode *members_to_node(const VdsProps *members)
+{
+    JsonNode *node = json_node_new(JSON_NODE_OBJECT);
+    JsonObject *object = json_object_new();
+
+    for (unsigned i = 0; i < vds_props_count(members); i++) {
+        const VdsProp *member = vds_props_nth(members, i);
+
+        json_object_set_member(object, member->name, prop_to_node(member));
+    }
+    json_node_take_object(node, object);
+    return node;
+}
+
+/* Recursion goes as deep as a property of ours is nested. */
 static JsonNode *prop_to_node(const VdsProp *prop)
 {
     JsonNode *node = json_node_alloc();
@@ -20,10 +37,13 @@ static JsonNode *prop_to_node(const VdsProp *prop)
     case VDS_PROP_INT:
         return json_node_init_int(node, prop->u.integer);
     case VDS_PROP_UINT:
-        /* json-glib's integers are signed; beyond them it has doubles only. */
+        /* json-glib's integers are signed; the writer knows these doubles. */
         return json_node_init_double(node, (double)prop->u.uinteger);
     case VDS_PROP_NUMBER:
         return json_node_init_double(node, prop->u.number);
+    case VDS_PROP_OBJECT:
+        json_node_free(node);
+        return members_to_node(prop->u.members);
     case VDS_PROP_NULL:
         break;
     }
@@ -81,6 +101,22 @@ VdsQapiAny *qmp_qom_get(VdsCmds *ctx, VdsArena *arena, const char *path,
     any = prop_to_any(arena, &value);
     vds_prop_clear(&value);
     return any;
+}
+
+bool qmp_qom_set(VdsCmds *ctx, VdsArena *arena, const char *path, const char *property,
+                 const VdsQapiAny *value, GError **error)
+{
+    g_autoptr(VdsProps) props = vds_props_new();
+    const VdsProp *prop;
+
+    /* Nested values have no property to go to; then there is none of that name. */
+    if (!vds_json_to_prop(value->value, property, props)) {
+        return vds_refuse(error, VDS_QAPI_ERROR, VDS_QAPI_ERROR_VALUE,
+                          "qom-set: a value nested too deep, or too large");
+    }
+    prop = vds_props_find(props, property);
+    return vds_machine_qom_set(ctx->machine, path, property,
+                               prop ? prop : &(VdsProp){.kind = VDS_PROP_NULL}, error);
 }
 
 /* ---- types ------------------------------------------------------------------------- */

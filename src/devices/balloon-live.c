@@ -20,11 +20,10 @@ enum {
 struct VdsBalloon {
     VdsVirtioDevice *device;
     VdsBalloonConfig config;
-    VdsIo *statistics;  /* (nullable) waits until somebody wants newer ones (5.5.6.3) */
-    VdsVirtQueue *from; /* its queue */
-    uint32_t actual;    /* as told last */
-    VdsIoTimer *news;   /* (nullable) runs for a while after each */
-    bool quiet;         /* news runs */
+    VdsBalloonStats *stats;
+    uint32_t actual;  /* as told last */
+    VdsIoTimer *news; /* (nullable) runs for a while after each */
+    bool quiet;       /* news runs */
 };
 
 /* ---- pages ------------------------------------------------------------------------- */
@@ -113,23 +112,9 @@ static void report(VdsBalloon *balloon, VdsVirtQueue *queue, VdsIo *io)
     vds_virt_queue_complete(queue, io, 0);
 }
 
-/* ---- statistics -------------------------------------------------------------------- */
-
-/* A driver has one buffer for them; one that sends another gets the first back. */
 static void statistics(VdsBalloon *balloon, VdsVirtQueue *queue, VdsIo *io)
 {
-    if (balloon->statistics) {
-        vds_virt_queue_complete(queue, balloon->statistics, 0);
-    }
-    balloon->statistics = io;
-    balloon->from = queue;
-}
-
-static void statistics_drop(VdsBalloon *balloon)
-{
-    if (balloon->statistics) {
-        vds_virt_queue_drop(balloon->from, g_steal_pointer(&balloon->statistics));
-    }
+    vds_balloon_stats_take(balloon->stats, queue, io);
 }
 
 /* ---- news -------------------------------------------------------------------------- */
@@ -207,21 +192,25 @@ static void balloon_handle(void *instance, VdsVirtQueue *queue)
 
 static void balloon_queue_reset(void *instance, VdsVirtQueue *queue)
 {
-    VdsBalloon *balloon = instance;
-
-    if (balloon->from == queue) {
-        statistics_drop(balloon);
-    }
+    vds_balloon_stats_drop(((VdsBalloon *)instance)->stats, queue);
 }
 
-/* The buffer is posted before anybody asks, so its next device finds it again. */
 static void balloon_queue_stop(void *instance, VdsVirtQueue *queue)
+{
+    vds_balloon_stats_return(((VdsBalloon *)instance)->stats, queue);
+}
+
+static void balloon_start(void *instance)
 {
     VdsBalloon *balloon = instance;
 
-    if (balloon->statistics && balloon->from == queue) {
-        vds_virt_queue_unpop(queue, g_steal_pointer(&balloon->statistics));
-    }
+    vds_balloon_stats_start(balloon->stats,
+                            vds_virtio_device_get_io_thread(balloon->device));
+}
+
+static void balloon_stop(void *instance)
+{
+    vds_balloon_stats_stop(((VdsBalloon *)instance)->stats);
 }
 
 /* The driver's word is gone with the driver: QEMU says 0 after a reset, without an event.
@@ -231,12 +220,21 @@ static void balloon_reset(void *instance)
     static const uint32_t none = 0;
     VdsBalloon *balloon = instance;
 
-    statistics_drop(balloon);
+    vds_balloon_stats_stop(balloon->stats);
+    vds_balloon_stats_drop(balloon->stats, NULL);
     vds_io_timer_free(g_steal_pointer(&balloon->news));
     balloon->quiet = false;
     balloon->actual = 0;
     vds_virtio_device_set_config(balloon->device, VDS_BALLOON_ACTUAL, &none,
                                  sizeof(none));
+}
+
+static void balloon_free(void *instance)
+{
+    VdsBalloon *balloon = instance;
+
+    vds_balloon_stats_free(balloon->stats);
+    g_free(balloon);
 }
 
 static const VdsConfigRange writable[] = {
@@ -246,12 +244,14 @@ static const VdsConfigRange writable[] = {
 };
 
 const VdsDeviceOps vds_balloon_ops = {
+    .start = balloon_start,
     .handle = balloon_handle,
+    .stop = balloon_stop,
     .reset = balloon_reset,
     .queue_reset = balloon_queue_reset,
     .queue_stop = balloon_queue_stop,
     .config_written = balloon_config_written,
-    .free = g_free,
+    .free = balloon_free,
     .config_writable = writable,
 };
 
@@ -260,10 +260,21 @@ VdsBalloon *vds_balloon_new(const VdsBalloonConfig *config)
     VdsBalloon *balloon = g_new0(VdsBalloon, 1);
 
     balloon->config = *config;
+    balloon->stats = vds_balloon_stats_new();
     return balloon;
 }
 
 VdsVirtioDevice **vds_balloon_device(VdsBalloon *balloon)
 {
     return &balloon->device;
+}
+
+VdsBalloonStats *vds_balloon_get_stats(VdsBalloon *balloon)
+{
+    return balloon->stats;
+}
+
+VdsIoThread *vds_balloon_get_thread(const VdsBalloon *balloon)
+{
+    return vds_virtio_device_get_io_thread(balloon->device);
 }

@@ -59,6 +59,47 @@ static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
     return true;
 }
 
+/* ---- what only a balloon that is there knows ----------------------------------------
+ */
+
+static bool get_stats(void *instance, VdsProp *value)
+{
+    vds_balloon_stats_show(vds_balloon_get_stats(instance), value);
+    return true;
+}
+
+static bool get_interval(void *instance, VdsProp *value)
+{
+    vds_prop_show_uint(value,
+                       vds_balloon_stats_get_interval(vds_balloon_get_stats(instance)));
+    return true;
+}
+
+/* The words are QEMU's. */
+static bool set_interval(void *instance, const VdsProp *value, GError **error)
+{
+    if (value->kind != VDS_PROP_INT && value->kind != VDS_PROP_UINT) {
+        return vds_kind_refuse(error,
+                               "Invalid parameter type for "
+                               "'guest-stats-polling-interval', expected: integer");
+    }
+    if (value->kind == VDS_PROP_INT && value->u.integer < 0) {
+        return vds_kind_refuse(error, "timer value must be greater than zero");
+    }
+    if (value->u.uinteger > UINT32_MAX) {
+        return vds_kind_refuse(error, "timer value is too big");
+    }
+    return vds_balloon_stats_set_interval(vds_balloon_get_stats(instance),
+                                          vds_balloon_get_thread(instance),
+                                          (uint32_t)value->u.uinteger, error);
+}
+
+static const VdsDeviceReading readings[] = {
+    {"guest-stats", "guest statistics", get_stats, NULL},
+    {"guest-stats-polling-interval", "int", get_interval, set_interval},
+    {NULL, NULL, NULL, NULL},
+};
+
 static const VdsKind kind = {
     .device_id = 5, .features = 1 << VDS_BALLOON_F_STATS_VQ, .plan = plan};
 
@@ -73,4 +114,4 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_balloon_class = {types, &kind, vds_kind_realize, NULL, NULL};
+const VdsDeviceClass vds_balloon_class = {types, &kind, vds_kind_realize, NULL, readings};

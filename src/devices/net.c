@@ -295,33 +295,37 @@ static bool plan(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
     return equip(args, to, error);
 }
 
-/* What only a running device knows. */
-static bool get(void *instance, const char *name, VdsProp *value)
+static bool get_connected(void *instance, VdsProp *value)
 {
-    const VdsNetCounts counts = vds_net_get_counts(instance);
-    const struct {
-        const char *name;
-        uint64_t count;
-    } rows[] = {
-        {"tx-packets", counts.sent},
-        {"rx-packets", counts.received},
-        {"dropped", counts.dropped},
-    };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-        if (strcmp(name, rows[i].name) == 0) {
-            value->kind = VDS_PROP_INT;
-            value->u.integer = (int64_t)rows[i].count;
-            return true;
-        }
-    }
-    if (strcmp(name, "connected") == 0) {
-        value->kind = VDS_PROP_BOOL;
-        value->u.boolean = vds_net_is_connected(instance);
-        return true;
-    }
-    return false;
+    vds_prop_show_bool(value, vds_net_is_connected(instance));
+    return true;
 }
+
+static bool get_dropped(void *instance, VdsProp *value)
+{
+    vds_prop_show_uint(value, vds_net_get_counts(instance).dropped);
+    return true;
+}
+
+static bool get_sent(void *instance, VdsProp *value)
+{
+    vds_prop_show_uint(value, vds_net_get_counts(instance).sent);
+    return true;
+}
+
+static bool get_received(void *instance, VdsProp *value)
+{
+    vds_prop_show_uint(value, vds_net_get_counts(instance).received);
+    return true;
+}
+
+static const VdsDeviceReading readings[] = {
+    {"connected", "bool", get_connected, NULL},
+    {"tx-packets", "uint64", get_sent, NULL},
+    {"rx-packets", "uint64", get_received, NULL},
+    {"dropped", "uint64", get_dropped, NULL},
+    {NULL, NULL, NULL, NULL},
+};
 
 static const VdsKind kind = {
     .device_id = 1,
@@ -338,4 +342,4 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_net_class = {types, &kind, vds_kind_realize, NULL, get};
+const VdsDeviceClass vds_net_class = {types, &kind, vds_kind_realize, NULL, readings};

@@ -234,39 +234,46 @@ static void port_unrealize(void *instance, void *bus_data)
     vds_serial_port_free(instance);
 }
 
-static bool show_flag(VdsProp *value, bool on)
+/* ---- what only a port that is there knows -------------------------------------------
+ */
+
+static bool get_nr(void *instance, VdsProp *value)
 {
-    value->kind = VDS_PROP_BOOL;
-    value->u.boolean = on;
-    value->text = g_strdup(on ? "true" : "false");
+    vds_prop_show_uint(value, vds_serial_port_get_nr(instance));
     return true;
 }
 
-/* The number that the port got, where the other end of its pty is, and who is there. */
-static bool port_get(void *instance, const char *name, VdsProp *value)
+/* Where the other end of its pty is. */
+static bool get_pty(void *instance, VdsProp *value)
 {
     const VdsSerialWire *wire = vds_serial_port_get_wire(instance);
-    uint32_t nr = vds_serial_port_get_nr(instance);
+    const char *name = wire ? vds_serial_wire_get_name(wire) : NULL;
 
-    if (strcmp(name, "nr") == 0) {
-        value->kind = VDS_PROP_INT;
-        value->u.integer = nr;
-        value->text = g_strdup_printf("%u", nr);
-        return true;
+    if (name) {
+        vds_prop_show_string(value, g_strdup(name));
     }
-    if (strcmp(name, "pty") == 0 && wire && vds_serial_wire_get_name(wire)) {
-        value->kind = VDS_PROP_STRING;
-        value->text = g_strdup(vds_serial_wire_get_name(wire));
-        return true;
-    }
-    if (strcmp(name, "guest-connected") == 0) {
-        return show_flag(value, vds_serial_port_is_guest_open(instance));
-    }
-    if (strcmp(name, "host-connected") == 0) {
-        return show_flag(value, vds_serial_port_is_host_open(instance));
-    }
-    return false;
+    return name != NULL;
 }
+
+static bool get_guest_connected(void *instance, VdsProp *value)
+{
+    vds_prop_show_bool(value, vds_serial_port_is_guest_open(instance));
+    return true;
+}
+
+static bool get_host_connected(void *instance, VdsProp *value)
+{
+    vds_prop_show_bool(value, vds_serial_port_is_host_open(instance));
+    return true;
+}
+
+static const VdsDeviceReading port_readings[] = {
+    {"nr", "uint32", get_nr, NULL}, /* the one it got */
+    {"pty", "str", get_pty, NULL},
+    {"guest-connected", "bool", get_guest_connected, NULL},
+    {"host-connected", "bool", get_host_connected, NULL},
+    {NULL, NULL, NULL, NULL},
+};
 
 static const VdsDeviceType port_types[] = {
     VDS_TYPE_ABSTRACT("virtio-serial-port", "device"),
@@ -284,4 +291,4 @@ static const VdsDeviceType port_types[] = {
 };
 
 const VdsDeviceClass vds_serial_port_class = {port_types, NULL, port_realize,
-                                              port_unrealize, port_get};
+                                              port_unrealize, port_readings};

@@ -81,6 +81,14 @@ static bool flatten(Flattener *flat, VdsJsonValue container)
     return ok;
 }
 
+bool vds_json_to_prop(VdsJsonValue value, const char *name, VdsProps *props)
+{
+    g_autoptr(GString) text = g_string_new(name);
+    Flattener flat = {props, text, 0};
+
+    return text->len <= MAX_NAME && flatten_value(&flat, value);
+}
+
 bool vds_json_to_props(VdsJsonValue object, VdsProps *props)
 {
     g_autoptr(GString) name = g_string_new(NULL);

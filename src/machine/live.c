@@ -7,26 +7,6 @@
 
 #include "machine-priv.h"
 
-void vds_live_show_string(VdsProp *value, char *text)
-{
-    value->kind = VDS_PROP_STRING;
-    value->text = text ? text : g_strdup("");
-}
-
-void vds_live_show_uint(VdsProp *value, uint64_t number)
-{
-    value->kind = number > INT64_MAX ? VDS_PROP_UINT : VDS_PROP_INT;
-    value->u.uinteger = number;
-    value->text = g_strdup_printf("%" PRIu64, number);
-}
-
-void vds_live_show_bool(VdsProp *value, bool on)
-{
-    value->kind = VDS_PROP_BOOL;
-    value->u.boolean = on;
-    value->text = g_strdup(on ? "true" : "false");
-}
-
 static void show_index_source(void *user, VdsVirtioDevice *virtio, VdsProp *value)
 {
     static const char *const names[] = {
@@ -40,22 +20,22 @@ static void show_index_source(void *user, VdsVirtioDevice *virtio, VdsProp *valu
     };
 
     vds_virtio_device_get_queue(virtio, 0, &queue);
-    vds_live_show_string(value, g_strdup(names[queue.source]));
+    vds_prop_show_string(value, g_strdup(names[queue.source]));
 }
 
 static void show_broken_reason(void *user, VdsVirtioDevice *virtio, VdsProp *value)
 {
-    vds_live_show_string(value, vds_virtio_device_get_broken_reason(virtio));
+    vds_prop_show_string(value, vds_virtio_device_get_broken_reason(virtio));
 }
 
 static void show_last_refusal(void *user, VdsVirtioDevice *virtio, VdsProp *value)
 {
-    vds_live_show_string(value, vds_virtio_device_get_last_refusal(virtio));
+    vds_prop_show_string(value, vds_virtio_device_get_last_refusal(virtio));
 }
 
 static void show_torn_count(void *user, VdsVirtioDevice *virtio, VdsProp *value)
 {
-    vds_live_show_uint(value, vds_virtio_device_get_torn_count(virtio));
+    vds_prop_show_uint(value, vds_virtio_device_get_torn_count(virtio));
 }
 
 static const VdsLiveProperty own[] = {
@@ -95,19 +75,28 @@ void vds_live_list(const VdsEntry *entry, VdsQomListFunc func, void *user)
     list(entry, entry->machine->guest.properties, func, user);
 }
 
-bool vds_live_get(const VdsEntry *entry, const char *name, VdsProp *value)
+/* (nullable) */
+static const VdsLiveProperty *find_of(const VdsEntry *entry, const char *name)
 {
-    const VdsMachineGuest *guest = &entry->machine->guest;
     const VdsLiveProperty *row = find(own, name);
 
     if (!row) {
-        row = find(guest->properties, name);
+        row = find(entry->machine->guest.properties, name);
     }
-    if (row && !has(entry, row)) {
-        row = NULL;
-    }
+    return row && has(entry, row) ? row : NULL;
+}
+
+bool vds_live_has(const VdsEntry *entry, const char *name)
+{
+    return find_of(entry, name) != NULL;
+}
+
+bool vds_live_get(const VdsEntry *entry, const char *name, VdsProp *value)
+{
+    const VdsLiveProperty *row = find_of(entry, name);
+
     if (row) {
-        row->show(guest->user, entry->virtio, value);
+        row->show(entry->machine->guest.user, entry->virtio, value);
     }
     return row != NULL;
 }

@@ -106,6 +106,7 @@ VdsPart *vds_part_find(const VdsMachine *machine, const char *kind,
 char *vds_part_map_path(const VdsPart *part);
 /* The properties of a virtio device that are known only while it runs. */
 void vds_live_list(const VdsEntry *entry, VdsQomListFunc func, void *user);
+bool vds_live_has(const VdsEntry *entry, const char *name);
 bool vds_live_get(const VdsEntry *entry, const char *name, VdsProp *value);
 
 /* ---- news.c ---- */

@@ -6,23 +6,9 @@
 
 #include "machine-priv.h"
 
-static void show_string(VdsProp *value, const char *text)
-{
-    value->kind = VDS_PROP_STRING;
-    value->text = g_strdup(text);
-}
-
-static void show_bool(VdsProp *value, bool on)
-{
-    value->kind = VDS_PROP_BOOL;
-    value->u.boolean = on;
-    value->text = g_strdup(on ? "true" : "false");
-}
-
 static void show_path(VdsProp *value, const VdsNode *node)
 {
-    value->kind = VDS_PROP_STRING;
-    value->text = node ? vds_node_path(node) : g_strdup("");
+    vds_prop_show_string(value, node ? vds_node_path(node) : NULL);
 }
 
 /* ---- devices ------------------------------------------------------------------------
@@ -48,7 +34,7 @@ static bool get_common(const VdsDevice *device, const VdsNode *bus, const char *
     }
     for (size_t i = 0; i < G_N_ELEMENTS(device_flags); i++) {
         if (strcmp(name, device_flags[i]) == 0) {
-            show_bool(value, i != 1 || device->hotplugged);
+            vds_prop_show_bool(value, i != 1 || device->hotplugged);
             return true;
         }
     }
@@ -81,6 +67,54 @@ static const VdsEntry *own_entry(const VdsDevice *device)
                : NULL;
 }
 
+static bool reading_get(const VdsDevice *device, const VdsDeviceReading *row,
+                        VdsProp *value)
+{
+    return device->instance && row->get(device->instance, value);
+}
+
+/* What the device was given, or tells in any case, comes first. */
+static bool is_told(const VdsDevice *device, const char *name)
+{
+    const VdsEntry *entry = own_entry(device);
+    bool backend;
+
+    return vds_device_type_find_property(device->type, name, &backend) ||
+           (entry && vds_live_has(entry, name));
+}
+
+static void readings_list(const VdsDevice *device, VdsQomListFunc func, void *user)
+{
+    const VdsDeviceReading *row = device->class->readings;
+
+    for (; row && row->name; row++) {
+        VdsProp value = {0};
+
+        if (!is_told(device, row->name) && reading_get(device, row, &value)) {
+            func(row->name, row->type, user);
+        }
+        vds_prop_clear(&value);
+    }
+}
+
+/* (nullable) */
+static const VdsDeviceReading *reading_find(const VdsDevice *device, const char *name)
+{
+    const VdsDeviceReading *row = device->class->readings;
+
+    while (row && row->name && strcmp(row->name, name) != 0) {
+        row++;
+    }
+    return row && row->name ? row : NULL;
+}
+
+static bool readings_get(const VdsDevice *device, const char *name, VdsProp *value)
+{
+    const VdsDeviceReading *row = reading_find(device, name);
+
+    return row && reading_get(device, row, value);
+}
+
 static void device_list(const VdsNode *node, VdsQomListFunc func, void *user)
 {
     const VdsDevice *device = node->object;
@@ -89,6 +123,7 @@ static void device_list(const VdsNode *node, VdsQomListFunc func, void *user)
 
     list_common(func, user);
     vds_device_type_foreach_property(device->type, list_property, &walk);
+    readings_list(device, func, user);
     if (entry && entry->node == node) {
         vds_live_list(entry, func, user);
     }
@@ -107,7 +142,7 @@ static bool device_get(const VdsNode *node, const char *name, VdsProp *value)
     if (entry && entry->node == node && vds_live_get(entry, name, value)) {
         return true;
     }
-    if (device->class->get && device->class->get(device->instance, name, value)) {
+    if (readings_get(device, name, value)) {
         return true;
     }
     property = vds_device_type_find_property(device->type, name, &backend);
@@ -126,6 +161,7 @@ static void backend_list(const VdsNode *node, VdsQomListFunc func, void *user)
     list_common(func, user);
     if (entry == own_entry(entry->owner)) {
         vds_device_type_foreach_property(entry->owner->type, list_property, &walk);
+        readings_list(entry->owner, func, user);
     }
     vds_live_list(entry, func, user);
 }
@@ -144,7 +180,7 @@ static bool backend_get(const VdsNode *node, const char *name, VdsProp *value)
         return true;
     }
     if (entry == own_entry(owner)) {
-        if (owner->class->get && owner->class->get(owner->instance, name, value)) {
+        if (readings_get(owner, name, value)) {
             return true;
         }
         property = vds_device_type_find_property(owner->type, name, &backend);
@@ -183,7 +219,7 @@ static bool bus_get(const VdsNode *node, const char *name, VdsProp *value)
     uint64_t n;
 
     if (strcmp(name, "realized") == 0) {
-        show_bool(value, true);
+        vds_prop_show_bool(value, true);
         return true;
     }
     if (!g_str_has_prefix(name, "child[") || !g_str_has_suffix(name, "]")) {
@@ -223,9 +259,9 @@ static bool part_get(const VdsNode *node, const char *name, VdsProp *value)
     g_autofree char *path = vds_part_map_path(part);
 
     if (prop) {
-        show_string(value, prop->text);
+        vds_prop_show_string(value, g_strdup(prop->text));
     } else if (path && strcmp(name, map_path) == 0) {
-        show_string(value, path);
+        vds_prop_show_string(value, g_strdup(path));
     } else {
         return false;
     }
@@ -249,10 +285,9 @@ static bool machine_get(const VdsNode *node, const char *name, VdsProp *value)
     if (strcmp(name, "memory-backend") != 0) {
         return false;
     }
-    value->kind = VDS_PROP_STRING;
-    value->text = machine->ram_part
-                      ? g_strdup_printf("/objects/%s", machine->ram_part->id)
-                      : g_strdup("");
+    vds_prop_show_string(
+        value,
+        machine->ram_part ? g_strdup_printf("/objects/%s", machine->ram_part->id) : NULL);
     return true;
 }
 
@@ -297,6 +332,13 @@ bool vds_machine_qom_list(const VdsMachine *machine, const char *path,
     return true;
 }
 
+static bool no_property(const VdsNode *node, const char *property, GError **error)
+{
+    return vds_refuse(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_PROPERTY,
+                      "Property '%s.%.*s' not found", node->type, vds_name_len(property),
+                      property);
+}
+
 bool vds_machine_qom_get(const VdsMachine *machine, const char *path,
                          const char *property, VdsProp *value, GError **error)
 {
@@ -309,15 +351,58 @@ bool vds_machine_qom_get(const VdsMachine *machine, const char *path,
     *value = (VdsProp){.name = g_strdup(property)};
     child = vds_tree_child(machine->tree, node, property);
     if (strcmp(property, "type") == 0) {
-        show_string(value, node->type);
+        vds_prop_show_string(value, g_strdup(node->type));
     } else if (child) {
         show_path(value, child);
     } else if (!node->ops || !node->ops->get(node, property, value)) {
         vds_prop_clear(value);
-        g_set_error(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_PROPERTY,
-                    "Property '%s.%.*s' not found", node->type, vds_name_len(property),
-                    property);
-        return false;
+        return no_property(node, property, error);
     }
     return true;
+}
+
+/* (nullable) the device whose readings a node shows */
+static const VdsDevice *device_of(const VdsNode *node)
+{
+    const VdsEntry *entry = node->object;
+
+    if (node->ops == &vds_qom_device_ops) {
+        return node->object;
+    }
+    return node->ops == &vds_qom_backend_ops && entry == own_entry(entry->owner)
+               ? entry->owner
+               : NULL;
+}
+
+static bool is_there(const VdsMachine *machine, const VdsNode *node, const char *property)
+{
+    g_autofree char *path = vds_node_path(node);
+    VdsProp value;
+    bool there = vds_machine_qom_get(machine, path, property, &value, NULL);
+
+    if (there) {
+        vds_prop_clear(&value);
+    }
+    return there;
+}
+
+bool vds_machine_qom_set(VdsMachine *machine, const char *path, const char *property,
+                         const VdsProp *value, GError **error)
+{
+    const VdsNode *node = resolve(machine, path, error);
+    const VdsDevice *device = node ? device_of(node) : NULL;
+    const VdsDeviceReading *row = device ? reading_find(device, property) : NULL;
+
+    if (!node) {
+        return false;
+    }
+    if (row && row->set && device->instance) {
+        return row->set(device->instance, value, error);
+    }
+    if (!is_there(machine, node, property)) {
+        return no_property(node, property, error);
+    }
+    return vds_refuse(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_STATE,
+                      "Property '%s.%.*s' is not writable", node->type,
+                      vds_name_len(property), property);
 }

@@ -88,19 +88,19 @@ static void reset(void *user)
 
 static void show_errors(void *user, VdsVirtioDevice *device, VdsProp *value)
 {
-    vds_live_show_uint(value,
+    vds_prop_show_uint(value,
                        vds_guest_get_errors(((VdsMainDrivers *)user)->guest, device));
 }
 
 static void show_last_error(void *user, VdsVirtioDevice *device, VdsProp *value)
 {
-    vds_live_show_string(
+    vds_prop_show_string(
         value, vds_guest_get_last_error(((VdsMainDrivers *)user)->guest, device));
 }
 
 static void show_requests(void *user, VdsVirtioDevice *device, VdsProp *value)
 {
-    vds_live_show_uint(value,
+    vds_prop_show_uint(value,
                        vds_guest_get_requests(((VdsMainDrivers *)user)->guest, device));
 }
 

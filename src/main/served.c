@@ -106,32 +106,32 @@ void vds_main_served_show_connected(const VdsMainServed *served,
 {
     bool connected = vds_vhost_user_backend_is_connected(find(served, device));
 
-    vds_live_show_bool(value, connected);
+    vds_prop_show_bool(value, connected);
 }
 
 void vds_main_served_show_connections(const VdsMainServed *served,
                                       const VdsVirtioDevice *device, VdsProp *value)
 {
-    vds_live_show_uint(value,
+    vds_prop_show_uint(value,
                        vds_vhost_user_backend_get_connections(find(served, device)));
 }
 
 void vds_main_served_show_messages(const VdsMainServed *served,
                                    const VdsVirtioDevice *device, VdsProp *value)
 {
-    vds_live_show_uint(value, vds_vhost_user_backend_get_messages(find(served, device)));
+    vds_prop_show_uint(value, vds_vhost_user_backend_get_messages(find(served, device)));
 }
 
 void vds_main_served_show_reason(const VdsMainServed *served,
                                  const VdsVirtioDevice *device, VdsProp *value)
 {
-    vds_live_show_string(
+    vds_prop_show_string(
         value, g_strdup(vds_vhost_user_backend_get_reason(find(served, device))));
 }
 
 void vds_main_served_show_refusal(const VdsMainServed *served,
                                   const VdsVirtioDevice *device, VdsProp *value)
 {
-    vds_live_show_string(
+    vds_prop_show_string(
         value, g_strdup(vds_vhost_user_backend_get_refusal(find(served, device))));
 }

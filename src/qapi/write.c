@@ -41,6 +41,21 @@ static void write_node_array(VdsJsonWriter *writer, JsonArray *array, unsigned d
     vds_json_write_array_end(writer);
 }
 
+/* json-glib has no unsigned integers, so what is above its own comes as a double: exact
+ * to 53 bits, and the largest is all ones. */
+static void write_node_double(VdsJsonWriter *writer, double value)
+{
+    const double two_63 = 9223372036854775808.0;
+
+    if (value >= 2 * two_63 && value <= 2 * two_63) {
+        vds_json_write_uint(writer, UINT64_MAX);
+    } else if (value >= two_63 && value < 2 * two_63) {
+        vds_json_write_uint(writer, (uint64_t)value);
+    } else {
+        vds_json_write_number(writer, value);
+    }
+}
+
 static void write_node_scalar(VdsJsonWriter *writer, JsonNode *node)
 {
     switch (json_node_get_value_type(node)) {
@@ -51,7 +66,7 @@ static void write_node_scalar(VdsJsonWriter *writer, JsonNode *node)
         vds_json_write_int(writer, json_node_get_int(node));
         break;
     case G_TYPE_DOUBLE:
-        vds_json_write_number(writer, json_node_get_double(node));
+        write_node_double(writer, json_node_get_double(node));
         break;
     case G_TYPE_BOOLEAN:
         vds_json_write_bool(writer, json_node_get_boolean(node));

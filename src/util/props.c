@@ -17,6 +17,35 @@ void vds_prop_clear(VdsProp *prop)
 {
     g_clear_pointer(&prop->name, g_free);
     g_clear_pointer(&prop->text, g_free);
+    if (prop->kind == VDS_PROP_OBJECT) {
+        g_clear_pointer(&prop->u.members, vds_props_free);
+    }
+}
+
+void vds_prop_show_string(VdsProp *prop, char *text)
+{
+    prop->kind = VDS_PROP_STRING;
+    prop->text = text ? text : g_strdup("");
+}
+
+void vds_prop_show_bool(VdsProp *prop, bool value)
+{
+    prop->kind = VDS_PROP_BOOL;
+    prop->text = g_strdup(value ? "true" : "false");
+    prop->u.boolean = value;
+}
+
+void vds_prop_show_uint(VdsProp *prop, uint64_t value)
+{
+    prop->kind = value > INT64_MAX ? VDS_PROP_UINT : VDS_PROP_INT;
+    prop->text = g_strdup_printf("%" PRIu64, value);
+    prop->u.uinteger = value;
+}
+
+void vds_prop_show_object(VdsProp *prop, VdsProps *members)
+{
+    prop->kind = VDS_PROP_OBJECT;
+    prop->u.members = members;
 }
 
 static void prop_clear_notify(void *prop)
@@ -50,6 +79,9 @@ VdsProps *vds_props_copy(const VdsProps *props)
 
         prop.name = g_strdup(prop.name);
         prop.text = g_strdup(prop.text);
+        if (prop.kind == VDS_PROP_OBJECT) {
+            prop.u.members = vds_props_copy(prop.u.members);
+        }
         g_array_append_val(copy->values, prop);
     }
     return copy;
@@ -121,10 +153,10 @@ void vds_props_set_int(VdsProps *props, const char *name, int64_t value)
 
 void vds_props_set_uint(VdsProps *props, const char *name, uint64_t value)
 {
-    props_set(props, name,
-              (VdsProp){.kind = VDS_PROP_UINT,
-                        .text = g_strdup_printf("%" PRIu64, value),
-                        .u.uinteger = value});
+    VdsProp prop = {0};
+
+    vds_prop_show_uint(&prop, value);
+    props_set(props, name, prop);
 }
 
 void vds_props_set_number(VdsProps *props, const char *name, double value)
@@ -140,6 +172,11 @@ void vds_props_set_number(VdsProps *props, const char *name, double value)
 void vds_props_set_null(VdsProps *props, const char *name)
 {
     props_set(props, name, (VdsProp){.kind = VDS_PROP_NULL, .text = g_strdup("null")});
+}
+
+void vds_props_set_object(VdsProps *props, const char *name, VdsProps *members)
+{
+    props_set(props, name, (VdsProp){.kind = VDS_PROP_OBJECT, .u.members = members});
 }
 
 /* ---- single values -------------------------------------------------------------- */

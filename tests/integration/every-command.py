@@ -28,6 +28,7 @@ GOOD = {
     "human-monitor-command": [{"command-line": "info version", "cpu-index": 0}],
     "qmp_capabilities": [],  # once is enough: the client negotiated
     "qom-get": [{"path": "/machine", "property": "type"}],
+    "qom-set": [{"path": "balloon0", "property": "guest-stats-polling-interval", "value": 1}],
     "qom-list": [{"path": "/machine/peripheral"}],
     "qom-list-properties": [{"typename": "virtio-replay"}, {"typename": "nonesuch"}],
     "qom-list-types": [{"abstract": True}, {"implements": "device"}],

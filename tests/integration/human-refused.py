@@ -14,6 +14,7 @@ ROWS = {
     "": "",
     "  \t ": "",
     "nosuch": "unknown command: 'nosuch'\r\n",
+    "info balloon": "Error: No balloon device has been activated\r\n",
     "info nosuch": "unknown command: 'info nosuch'\r\n",
     "INFO virtio": "unknown command: 'INFO'\r\n",
     "help nosuch": "unknown command: 'nosuch'\r\n",

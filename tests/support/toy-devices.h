@@ -53,15 +53,24 @@ static void toy_port_unrealize(void *instance, void *bus_data)
     g_free(instance);
 }
 
-static bool toy_port_get(void *instance, const char *name, VdsProp *value)
+static bool toy_port_get(void *instance, VdsProp *value)
 {
-    if (strcmp(name, "word") != 0) {
-        return false;
-    }
-    value->kind = VDS_PROP_STRING;
-    value->text = g_strdup(instance);
+    vds_prop_show_string(value, g_strdup(instance));
     return true;
 }
+
+/* Only the empty word is refused; nothing is kept. */
+static bool toy_port_set(void *instance, const VdsProp *value, GError **error)
+{
+    return (value->kind == VDS_PROP_STRING && *value->text) ||
+           vds_refuse(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_PROPERTY,
+                      "'word' expects a word");
+}
+
+static const VdsDeviceReading toy_port_readings[] = {
+    {"word", "str", toy_port_get, toy_port_set},
+    {NULL, NULL, NULL, NULL},
+};
 
 static VdsVirtioDevice *toy_recorded(void)
 {
@@ -150,7 +159,7 @@ static const VdsDeviceClass toy_bridge_class = {.types = toy_bridge_types,
 static const VdsDeviceClass toy_port_class = {.types = toy_port_types,
                                               .realize = toy_port_realize,
                                               .unrealize = toy_port_unrealize,
-                                              .get = toy_port_get};
+                                              .readings = toy_port_readings};
 static const VdsDeviceClass toy_replay_class = {.types = toy_replay_types,
                                                 .realize = toy_replay_realize};
 static const VdsDeviceClass *const toy_classes[] = {

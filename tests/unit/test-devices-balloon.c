@@ -251,6 +251,125 @@ static void test_statistics(void **state)
     }
 }
 
+/* A member of guest-stats as text; NULL: "last-update". */
+static char *stat_of(Door *door, const char *name)
+{
+    const VdsProp *found;
+    VdsProp value;
+    char *text;
+
+    assert_true(vds_machine_qom_get(door->machine, "/machine/peripheral/b", "guest-stats",
+                                    &value, NULL));
+    found = vds_props_find(value.u.members, name ? "stats" : "last-update");
+    found = name ? vds_props_find(found->u.members, name) : found;
+    text = g_strdup(found->text);
+    vds_prop_clear(&value);
+    return text;
+}
+
+static void assert_stat(Door *door, const char *name, const char *text)
+{
+    g_autofree char *found = stat_of(door, name);
+
+    assert_string_equal(found, text);
+}
+
+/* All ones is "not known": before the first report, what a report leaves out, and what it
+ * breaks off in. */
+static void test_statistics_are_shown(void **state)
+{
+    static const uint8_t first[] = {4,    0, 1, 2, 0, 0, 0, 0,    0, 0, 0xff,
+                                    0xff, 9, 9, 9, 9, 9, 9, 9,    9, 1, 0,
+                                    0,    0, 0, 0, 0, 0, 0, 0x80, 9, 0, 7};
+    static const uint8_t second[] = {9, 0, 5, 0, 0, 0, 0, 0, 0, 0};
+    const char *unknown = "18446744073709551615";
+    g_autofree char *now = NULL;
+    Door door;
+
+    fixture_init(&door, BALLOON, DOOR_SPLIT);
+    assert_stat(&door, "stat-free-memory", unknown);
+    assert_stat(&door, NULL, "0");
+    door_send(&door, STATISTICS, first, sizeof(first), 3);
+    assert_kept(&door, 1, 1);
+    assert_stat(&door, "stat-free-memory", "513");
+    assert_stat(&door, "stat-swap-out", "9223372036854775808");
+    assert_stat(&door, "stat-htlb-pgfail", unknown);
+    now = stat_of(&door, NULL);
+    assert_string_not_equal(now, "0");
+    door_send(&door, STATISTICS, second, sizeof(second), 0);
+    assert_kept(&door, 1, 2);
+    assert_stat(&door, "stat-free-memory", unknown);
+    assert_stat(&door, "stat-htlb-pgfail", "5");
+    door_clear(&door);
+}
+
+static bool set_interval(Door *door, int64_t seconds, GError **error)
+{
+    const VdsProp value = {.kind = VDS_PROP_INT, .u.integer = seconds};
+
+    return vds_machine_qom_set(door->machine, "/machine/peripheral/b/virtio-backend",
+                               "guest-stats-polling-interval", &value, error);
+}
+
+/* With an interval the buffer comes back at once, and again; without a driver it waits
+ * for one; while the machine stands still nobody is asked. */
+static void test_statistics_are_asked_for(void **state)
+{
+    static const uint8_t report[] = {4, 0, 1, 2, 3, 4, 5, 6, 7, 8};
+    uint32_t written = 1;
+    uint64_t gpa;
+    Door door;
+
+    door_init(&door);
+    assert_true(door_plug(&door, BALLOON, NULL));
+    door_find(&door, "b");
+    assert_true(set_interval(&door, 1, NULL));
+    door_start(&door, DOOR_SPLIT);
+    for (unsigned i = 0; i < 2; i++) {
+        gpa = door_send(&door, STATISTICS, report, sizeof(report), 0);
+        assert_int_equal(door_used(&door, STATISTICS, &written), gpa);
+        assert_int_equal(written, 0);
+    }
+    assert_true(set_interval(&door, 0, NULL));
+    gpa = door_send(&door, STATISTICS, report, sizeof(report), 0);
+    assert_kept(&door, 1, 3);
+    vds_machine_stop(door.machine);
+    assert_true(set_interval(&door, 1, NULL));
+    g_usleep(1200000);
+    assert_kept(&door, 1, 3);
+    assert_true(vds_machine_cont(door.machine, NULL));
+    assert_int_equal(door_used(&door, STATISTICS, &written), gpa);
+    door_clear(&door);
+}
+
+static void test_interval_refused(void **state)
+{
+    static const struct {
+        VdsProp value;
+        const char *message;
+    } rows[] = {
+        {{.kind = VDS_PROP_INT, .u.integer = -1},
+         "timer value must be greater than zero"},
+        {{.kind = VDS_PROP_INT, .u.integer = 1ll << 32}, "timer value is too big"},
+        {{.kind = VDS_PROP_UINT, .u.uinteger = UINT64_MAX}, "timer value is too big"},
+        {{.kind = VDS_PROP_BOOL, .u.boolean = true},
+         "Invalid parameter type for 'guest-stats-polling-interval', expected: integer"},
+    };
+    Door door;
+
+    fixture_init(&door, BALLOON, DOOR_SPLIT);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(GError) error = NULL;
+
+        assert_false(vds_machine_qom_set(door.machine, "/machine/peripheral/b",
+                                         "guest-stats-polling-interval", &rows[i].value,
+                                         &error));
+        assert_string_equal(error->message, rows[i].message);
+        assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_PROPERTY));
+    }
+    door_clear(&door);
+}
+
 /* ---- free pages ---- */
 
 /* The buffers are the pages; their edges need not be. */
@@ -450,12 +569,21 @@ static void test_target(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_inflate),       cmocka_unit_test(test_gives_back),
-        cmocka_unit_test(test_absurd_frames), cmocka_unit_test(test_end_of_memory),
-        cmocka_unit_test(test_odd_lengths),   cmocka_unit_test(test_many_frames),
-        cmocka_unit_test(test_statistics),    cmocka_unit_test(test_reporting),
-        cmocka_unit_test(test_poisoned),      cmocka_unit_test(test_hints),
-        cmocka_unit_test(test_config),        cmocka_unit_test(test_news),
+        cmocka_unit_test(test_inflate),
+        cmocka_unit_test(test_gives_back),
+        cmocka_unit_test(test_absurd_frames),
+        cmocka_unit_test(test_end_of_memory),
+        cmocka_unit_test(test_odd_lengths),
+        cmocka_unit_test(test_many_frames),
+        cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_statistics_are_shown),
+        cmocka_unit_test(test_statistics_are_asked_for),
+        cmocka_unit_test(test_interval_refused),
+        cmocka_unit_test(test_reporting),
+        cmocka_unit_test(test_poisoned),
+        cmocka_unit_test(test_hints),
+        cmocka_unit_test(test_config),
+        cmocka_unit_test(test_news),
         cmocka_unit_test(test_target),
     };
 

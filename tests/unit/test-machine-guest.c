@@ -83,7 +83,7 @@ static void on_reset(void *user)
 static void show_word(void *user, VdsVirtioDevice *device, VdsProp *value)
 {
     assert_ptr_equal(((Witness *)user)->plugged, device);
-    vds_live_show_uint(value, UINT64_MAX);
+    vds_prop_show_uint(value, UINT64_MAX);
 }
 
 static const VdsLiveProperty properties[] = {

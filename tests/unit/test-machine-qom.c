@@ -55,6 +55,8 @@ static void test_list(void **state)
          "type:string parent_bus:link<bus> realized:bool hotplugged:bool "
          "hotpluggable:bool packed:bool fail:bool netdev:str index-source:str "
          "broken-reason:str last-refusal:str torn-count:uint64 "},
+        {"p", "type:string parent_bus:link<bus> realized:bool hotplugged:bool "
+              "hotpluggable:bool word:str "},
         {"/rec/x", "type:string parent_bus:link<bus> realized:bool hotplugged:bool "
                    "hotpluggable:bool index-source:str broken-reason:str "
                    "last-refusal:str torn-count:uint64 "},
@@ -251,12 +253,61 @@ static void test_property_refusals(void **state)
     assert_string_equal(class_error->message, "Class 'toy' not found");
 }
 
+/* Only what says so can be set; QEMU's words. */
+static void test_set(void **state)
+{
+    static const struct {
+        const char *path, *property, *value;
+        VdsMachineError code;
+        const char *message; /* NULL: it is set */
+    } rows[] = {
+        {"p", "word", "yes", 0, NULL},
+        {"nope", "word", "yes", VDS_MACHINE_ERROR_NO_OBJECT, "Device 'nope' not found"},
+        {"p", "nope", "x", VDS_MACHINE_ERROR_NO_PROPERTY,
+         "Property 'toy-port.nope' not found"},
+        {"p", "realized", "x", VDS_MACHINE_ERROR_STATE,
+         "Property 'toy-port.realized' is not writable"},
+        {"p", "type", "x", VDS_MACHINE_ERROR_STATE,
+         "Property 'toy-port.type' is not writable"},
+        {"a/virtio-backend", "packed", "on", VDS_MACHINE_ERROR_STATE,
+         "Property 'toy-device.packed' is not writable"},
+        {"/rec/x", "index-source", "owned", VDS_MACHINE_ERROR_STATE,
+         "Property 'virtio-device.index-source' is not writable"},
+        {"/machine", "memory-backend", "m", VDS_MACHINE_ERROR_STATE,
+         "Property 'toy-machine.memory-backend' is not writable"},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        const VdsProp value = {.kind = VDS_PROP_STRING, .text = (char *)rows[i].value};
+        g_autoptr(GError) error = NULL;
+        bool set =
+            vds_machine_qom_set(*state, rows[i].path, rows[i].property, &value, &error);
+
+        assert_int_equal(set, rows[i].message == NULL);
+        if (!set) {
+            assert_string_equal(error->message, rows[i].message);
+            assert_true(g_error_matches(error, VDS_MACHINE_ERROR, (int)rows[i].code));
+        }
+    }
+}
+
+/* What the property itself refuses comes as it says it. */
+static void test_set_refused(void **state)
+{
+    const VdsProp empty = {.kind = VDS_PROP_STRING, .text = (char *)""};
+    g_autoptr(GError) error = NULL;
+
+    assert_false(vds_machine_qom_set(*state, "p", "word", &empty, &error));
+    assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_PROPERTY));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_list),       cmocka_unit_test(test_get),
         cmocka_unit_test(test_refusals),   cmocka_unit_test(test_types),
         cmocka_unit_test(test_properties), cmocka_unit_test(test_property_refusals),
+        cmocka_unit_test(test_set),        cmocka_unit_test(test_set_refused),
     };
 
     return cmocka_run_group_tests_name("machine-qom", tests, setup, teardown);

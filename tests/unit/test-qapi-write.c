@@ -42,6 +42,29 @@ static void test_nodes(void **state)
     }
 }
 
+/* Of unsigned numbers that json-glib has no type for. */
+static void test_large_doubles(void **state)
+{
+    static const struct {
+        double value;
+        const char *text;
+    } rows[] = {
+        {9223372036854775808.0, "9223372036854775808"},
+        {18446744073709551615.0, "18446744073709551615"}, /* rounded up to 2^64 */
+        {36893488147419103232.0, "3.6893488147419103e+19"},
+        {-18446744073709551616.0, "-1.8446744073709552e+19"},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autoptr(JsonNode) node =
+            json_node_init_double(json_node_alloc(), rows[i].value);
+        VdsQapiAny any = {.node = node};
+        g_autofree char *text = written(&sample_any, &any);
+
+        assert_string_equal(text, rows[i].text);
+    }
+}
+
 /* A node that is nested without an end in sight costs neither stack nor output. */
 static void test_deep_node(void **state)
 {
@@ -106,9 +129,8 @@ static void test_dispatch(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_nodes),
-        cmocka_unit_test(test_deep_node),
-        cmocka_unit_test(test_what_is_not_there),
+        cmocka_unit_test(test_nodes),     cmocka_unit_test(test_large_doubles),
+        cmocka_unit_test(test_deep_node), cmocka_unit_test(test_what_is_not_there),
         cmocka_unit_test(test_dispatch),
     };
 

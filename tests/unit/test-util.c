@@ -175,6 +175,24 @@ static void test_bools(void **state)
     }
 }
 
+/* A value may be an object; a copy has one of its own. */
+static void test_props_nest(void **state)
+{
+    g_autoptr(VdsProps) props = vds_props_new(), copy = NULL;
+    VdsProps *inner = vds_props_new();
+
+    vds_props_set_uint(inner, "small", 7);
+    vds_props_set_uint(inner, "large", UINT64_MAX);
+    vds_props_set_object(props, "o", inner);
+    copy = vds_props_copy(props);
+    inner = vds_props_find(copy, "o")->u.members;
+    vds_props_set_null(props, "o");
+    assert_int_equal(vds_props_find(inner, "small")->kind, VDS_PROP_INT);
+    assert_int_equal(vds_props_find(inner, "small")->u.integer, 7);
+    assert_int_equal(vds_props_find(inner, "large")->kind, VDS_PROP_UINT);
+    assert_string_equal(vds_props_find(inner, "large")->text, "18446744073709551615");
+}
+
 static void test_names_are_cut_between_characters(void **state)
 {
     char name[200];
@@ -213,6 +231,7 @@ int main(void)
         cmocka_unit_test(test_uint_values),
         cmocka_unit_test(test_sizes),
         cmocka_unit_test(test_bools),
+        cmocka_unit_test(test_props_nest),
         cmocka_unit_test(test_names_are_cut_between_characters),
         cmocka_unit_test(test_ids),
     };
