@@ -1,0 +1,169 @@
+/*
+ * fuzz: a vhost-user back-end on its socket, and a front-end that says anything. Whatever
+ * it says, the back-end reads on or leaves it; the next front-end is greeted; and nothing
+ * of the first one stays.
+ *
+ * Input: for each message a byte (bits 0 to 3: how many descriptors, bits 4 to 6: of what
+ * kind) and its bytes, header first, as long as that says (at most what there is).
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "loopback.h"
+#include "vds/vhost_user.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { MAX_MESSAGES = 48, MAX_FDS = 15, MEMORY = 1 << 20 };
+
+typedef struct {
+    Loopback loop;
+    VdsIoThread *thread;
+    VdsMailbox *mailbox;
+    VdsVhostUserBackend *backend;
+    char *path;
+    int fd; /* the front-end's */
+} Peer;
+
+static int open_kind(unsigned kind, uint32_t request)
+{
+    bool memory = request == VDS_VHOST_USER_SET_MEM_TABLE ||
+                  request == VDS_VHOST_USER_ADD_MEM_REG ||
+                  request == VDS_VHOST_USER_SET_LOG_BASE ||
+                  request == VDS_VHOST_USER_SET_INFLIGHT_FD;
+    int fd;
+
+    if (kind == 0) {
+        kind = memory ? 1 : 2;
+    }
+    if (kind != 1) {
+        return kind == 2 ? eventfd(0, EFD_CLOEXEC)
+                         : open("/dev/null", O_RDWR | O_CLOEXEC);
+    }
+    fd = memfd_create("fuzz", MFD_CLOEXEC);
+    g_assert(fd >= 0 && ftruncate(fd, MEMORY) == 0);
+    return fd;
+}
+
+static bool send_bytes(int to, const uint8_t *bytes, size_t len, const int *fds,
+                       size_t n_fds)
+{
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(int) * MAX_FDS)];
+    } control = {.room = {0}};
+    struct iovec part = {(void *)bytes, len};
+    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
+
+    if (n_fds > 0) {
+        header.msg_control = &control;
+        header.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
+        control.header = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
+                                          .cmsg_type = SCM_RIGHTS,
+                                          .cmsg_len = CMSG_LEN(sizeof(int) * n_fds)};
+        memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * n_fds);
+    }
+    return sendmsg(to, &header, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
+}
+
+/* The loop, until it is idle, or has been turned often enough. */
+static void turn(Peer *peer)
+{
+    uint8_t scratch[512];
+
+    for (int i = 0; i < 200; i++) {
+        bool busy = g_main_context_iteration(NULL, FALSE);
+
+        busy = vds_mailbox_run(peer->mailbox) > 0 || busy;
+        if (!busy) {
+            break;
+        }
+    }
+    while (recv(peer->fd, scratch, sizeof(scratch), MSG_DONTWAIT) > 0) {
+    }
+}
+
+/* One message; how many bytes of the input it took, 0 when the peer is gone. */
+static size_t say(Peer *peer, const uint8_t *data, size_t size)
+{
+    size_t n_fds = data[0] & 15, len = size - 1;
+    uint32_t header[3] = {0};
+    int fds[MAX_FDS];
+    bool sent;
+
+    memcpy(header, data + 1, MIN(len, sizeof(header)));
+    len = MIN(len, sizeof(header) + MIN(header[2], (uint32_t)VDS_VHOST_USER_MAX_PAYLOAD));
+    if (len == 0) {
+        return 0;
+    }
+    for (size_t i = 0; i < n_fds; i++) {
+        fds[i] = open_kind((data[0] >> 4) & 7, header[0]);
+    }
+    sent = send_bytes(peer->fd, data + 1, len, fds, n_fds);
+    for (size_t i = 0; i < n_fds; i++) {
+        vds_fd_close(&fds[i]);
+    }
+    turn(peer);
+    return sent ? len + 1 : 0;
+}
+
+static void check_next(Peer *peer)
+{
+    static const uint32_t get_features[] = {VDS_VHOST_USER_GET_FEATURES, 1, 0};
+    uint32_t reply[5] = {0};
+    ssize_t n = -1;
+
+    vds_fd_close(&peer->fd);
+    for (int i = 0; i < 200 && vds_vhost_user_backend_is_connected(peer->backend); i++) {
+        turn(peer);
+    }
+    peer->fd = vds_unix_connect(peer->path, NULL);
+    g_assert(peer->fd >= 0);
+    g_assert(send_bytes(peer->fd, (const uint8_t *)get_features, sizeof(get_features),
+                        NULL, 0));
+    for (int i = 0; i < 2000 && n < 0; i++) {
+        g_main_context_iteration(NULL, FALSE);
+        n = recv(peer->fd, reply, sizeof(reply), MSG_DONTWAIT);
+    }
+    g_assert(n == sizeof(reply) && reply[0] == VDS_VHOST_USER_GET_FEATURES);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    g_autofree char *folder = g_dir_make_tmp("vds-fuzz-XXXXXX", NULL);
+    g_autofree char *path = g_build_filename(folder, "s", NULL);
+    Peer peer = {.path = path, .thread = vds_io_thread_new("fuzz")};
+
+    loop_init(&peer.loop, peer.thread, &loop_ops);
+    peer.mailbox = vds_mailbox_new(NULL);
+    peer.backend =
+        vds_vhost_user_backend_new(&(VdsVhostUserBackendConfig){.path = path,
+                                                                .server = true,
+                                                                .n_rings = LOOP_QUEUES,
+                                                                .mailbox = peer.mailbox},
+                                   peer.loop.device, NULL);
+    peer.fd = vds_unix_connect(path, NULL);
+    g_assert(peer.backend && peer.fd >= 0);
+    for (unsigned i = 0; i < MAX_MESSAGES && size > 0; i++) {
+        size_t taken = say(&peer, data, size);
+
+        if (taken == 0) {
+            break;
+        }
+        data += taken;
+        size -= taken;
+    }
+    check_next(&peer);
+    vds_vhost_user_backend_free(peer.backend);
+    vds_mailbox_run(peer.mailbox);
+    vds_fd_close(&peer.fd);
+    vds_virtio_device_free(peer.loop.device);
+    vds_mailbox_free(peer.mailbox);
+    vds_io_thread_unref(peer.thread);
+    g_assert(rmdir(folder) == 0);
+    return 0;
+}
