@@ -22,6 +22,7 @@ typedef enum {
     VDS_GUESTMEM_ERROR_READ_ONLY, /* a store into a map that is for looking only */
     VDS_GUESTMEM_ERROR_RAM,       /* RAM could not be made: size, path or seals */
     VDS_GUESTMEM_ERROR_FULL,      /* no run of free pages is long enough */
+    VDS_GUESTMEM_ERROR_LOG,       /* a dirty log that does not reach all addresses */
     VDS_GUESTMEM_ERROR_NO_REGION, /* none of that address, length and uva */
 } VdsGuestmemError;
 
@@ -53,6 +54,29 @@ VdsGuestMap *vds_guest_map_with(const VdsGuestMap *map, const VdsGuestRegion *re
                                 GError **error);
 VdsGuestMap *vds_guest_map_without(const VdsGuestMap *map, const VdsGuestRegion *region,
                                    GError **error);
+/* ---- VdsDirtyLog: which pages we wrote ------------------------------------------- */
+
+/* One bit for each 4 KiB page of guest-physical addresses, byte n / 8, bit n % 8, set
+ * atomically in memory that others map and clear (vhost-user: SET_LOG_BASE). */
+typedef struct VdsDirtyLog VdsDirtyLog;
+enum { VDS_DIRTY_PAGE = 4096 };
+
+/* `len` bytes of the file, not 0, from any offset.  OVERFLOW, SHORT, MAP. */
+VdsDirtyLog *vds_dirty_log_new(int fd, uint64_t offset, uint64_t len, GError **error);
+VdsDirtyLog *vds_dirty_log_ref(VdsDirtyLog *log); /* atomic count; NULL gives NULL */
+void vds_dirty_log_unref(VdsDirtyLog *log);       /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsDirtyLog, vds_dirty_log_unref)
+uint64_t vds_dirty_log_get_len(const VdsDirtyLog *log); /* bytes */
+
+/* The same memory; what is written through this map is marked in the log (nullable: no
+ * more), behind the bytes.  Maps with a region more or less keep it.  LOG: too short for
+ * the highest address. */
+VdsGuestMap *vds_guest_map_with_log(const VdsGuestMap *map, VdsDirtyLog *log,
+                                    GError **error);
+/* For words stored through an area, which marks nothing by itself.  Nothing without a
+ * log, or beyond it. */
+void vds_guest_map_mark(const VdsGuestMap *map, uint64_t gpa, uint64_t len);
+
 VdsGuestMap *vds_guest_map_ref(VdsGuestMap *map); /* atomic count; NULL gives NULL */
 void vds_guest_map_unref(VdsGuestMap *map);       /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsGuestMap, vds_guest_map_unref)

@@ -342,6 +342,8 @@ typedef struct {
     bool has_base;              /* goes on where another device stopped: */
     uint16_t avail_base, used_base;
     bool avail_wrap, used_wrap; /* packed */
+    bool log;                   /* as vds_vring_set_log() */
+    uint64_t log_used;
 } VdsQueueSetup;
 /* QUEUE: not there, enabled, or of no possible size. */
 bool vds_virtio_driver_set_queue(VdsVirtioDevice *device, unsigned n,

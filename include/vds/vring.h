@@ -252,6 +252,9 @@ bool vds_vring_has_available(VdsVring *ring, bool *available, GError **fault); /
 /* Goes on in setup's map, at its desc, avail and used; indices and requests stay.  Faults
  * C2 to C4, R6, R8: then nothing changed. */
 bool vds_vring_move(VdsVring *ring, const VdsQueueState *setup, GError **fault);
+/* On: what is written to the used area is marked in the map's log as if the area began at
+ * gpa (vhost-user: VHOST_VRING_F_LOG); a packed ring's descriptors where they are. */
+void vds_vring_set_log(VdsVring *ring, bool on, uint64_t gpa);
 /* Fills in what a ring knows: all but num_default, align, the vhost part and source.  The
  * map is borrowed.  `inuse` counts requests (split) or slots (packed), as QEMU does. */
 void vds_vring_get_state(const VdsVring *ring, VdsQueueState *state);

@@ -152,8 +152,8 @@ static bool region_write(const MapRegion *region, uint64_t at, const void *from,
     return true;
 }
 
-bool vds_guest_map_write(const VdsGuestMap *map, uint64_t gpa, const void *from,
-                         size_t len, GError **error)
+static bool map_write(const VdsGuestMap *map, uint64_t gpa, const void *from, size_t len,
+                      GError **error)
 {
     const MapRegion *region = NULL;
     const uint8_t *bytes = from;
@@ -177,6 +177,22 @@ bool vds_guest_map_write(const VdsGuestMap *map, uint64_t gpa, const void *from,
         left -= piece;
     }
     return true;
+}
+
+void vds_guest_map_mark(const VdsGuestMap *map, uint64_t gpa, uint64_t len)
+{
+    if (map->log && len > 0) {
+        vds_dirty_log_mark(map->log, gpa, len);
+    }
+}
+
+bool vds_guest_map_write(const VdsGuestMap *map, uint64_t gpa, const void *from,
+                         size_t len, GError **error)
+{
+    bool ok = map_write(map, gpa, from, len, error);
+
+    vds_guest_map_mark(map, gpa, ok ? len : 0);
+    return ok;
 }
 
 /* ---- giving back ---- */
@@ -218,8 +234,8 @@ static bool region_discard(const MapRegion *region, uint64_t at, uint64_t len)
            region_zero(region, at + before + whole, len - before - whole);
 }
 
-bool vds_guest_map_discard(const VdsGuestMap *map, uint64_t gpa, uint64_t len,
-                           GError **error)
+static bool map_discard(const VdsGuestMap *map, uint64_t gpa, uint64_t len,
+                        GError **error)
 {
     const MapRegion *region = NULL;
     uint64_t at = gpa;
@@ -241,6 +257,15 @@ bool vds_guest_map_discard(const VdsGuestMap *map, uint64_t gpa, uint64_t len,
         left -= piece;
     }
     return true;
+}
+
+bool vds_guest_map_discard(const VdsGuestMap *map, uint64_t gpa, uint64_t len,
+                           GError **error)
+{
+    bool ok = map_discard(map, gpa, len, error);
+
+    vds_guest_map_mark(map, gpa, ok ? len : 0);
+    return ok;
 }
 
 /* ---- words ---- */
@@ -312,5 +337,5 @@ bool vds_guest_area_store(const VdsGuestArea *area, uint64_t offset, const void 
                           size_t len, GError **error)
 {
     atomic_thread_fence(memory_order_release);
-    return vds_guest_map_write(area->map, area->gpa + offset, from, len, error);
+    return map_write(area->map, area->gpa + offset, from, len, error);
 }

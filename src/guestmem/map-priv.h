@@ -48,6 +48,7 @@ typedef struct {
 struct VdsGuestMap {
     atomic_uint refs;
     VdsMapMode mode;
+    VdsDirtyLog *log; /* (nullable) a reference */
     size_t n;
     MapRegion regions[]; /* by gpa */
 };
@@ -62,3 +63,7 @@ bool vds_region_map(MapRegion *region, const VdsGuestRegion *config, VdsMapMode 
 /* One more user of the same host memory, and one less. */
 MapRegion vds_region_share(const MapRegion *region);
 void vds_region_clear(MapRegion *region);
+
+/* log.c */
+bool vds_dirty_log_reaches(const VdsDirtyLog *log, uint64_t last_gpa, GError **error);
+void vds_dirty_log_mark(VdsDirtyLog *log, uint64_t gpa, uint64_t len); /* len not 0 */

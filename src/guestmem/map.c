@@ -136,6 +136,13 @@ VdsGuestMap *vds_guest_map_new_from_memory(const VdsGuestRegion *regions, size_t
     return map_arrange(map, error) ? g_steal_pointer(&map) : NULL;
 }
 
+/* Regions are sorted: the last one ends highest. */
+static bool log_reaches(const VdsGuestMap *map, GError **error)
+{
+    return !map->log || map->n == 0 ||
+           vds_dirty_log_reaches(map->log, map->regions[map->n - 1].last, error);
+}
+
 VdsGuestMap *vds_guest_map_with(const VdsGuestMap *map, const VdsGuestRegion *region,
                                 GError **error)
 {
@@ -144,6 +151,7 @@ VdsGuestMap *vds_guest_map_with(const VdsGuestMap *map, const VdsGuestRegion *re
 
     vds_sigbus_install();
     more->mode = map ? map->mode : VDS_MAP_WRITABLE;
+    more->log = vds_dirty_log_ref(map ? map->log : NULL);
     for (size_t i = 0; i < n; i++) {
         more->regions[i] = vds_region_share(&map->regions[i]);
     }
@@ -151,7 +159,21 @@ VdsGuestMap *vds_guest_map_with(const VdsGuestMap *map, const VdsGuestRegion *re
         !vds_region_map(&more->regions[n], region, more->mode, error)) {
         return NULL;
     }
-    return map_arrange(more, error) ? g_steal_pointer(&more) : NULL;
+    return map_arrange(more, error) && log_reaches(more, error) ? g_steal_pointer(&more)
+                                                                : NULL;
+}
+
+VdsGuestMap *vds_guest_map_with_log(const VdsGuestMap *map, VdsDirtyLog *log,
+                                    GError **error)
+{
+    g_autoptr(VdsGuestMap) logged = map_alloc(map->n);
+
+    logged->mode = map->mode;
+    logged->log = vds_dirty_log_ref(log);
+    for (size_t i = 0; i < map->n; i++) {
+        logged->regions[i] = vds_region_share(&map->regions[i]);
+    }
+    return log_reaches(logged, error) ? g_steal_pointer(&logged) : NULL;
 }
 
 VdsGuestMap *vds_guest_map_without(const VdsGuestMap *map, const VdsGuestRegion *region,
@@ -161,6 +183,7 @@ VdsGuestMap *vds_guest_map_without(const VdsGuestMap *map, const VdsGuestRegion 
     size_t n = 0;
 
     fewer->mode = map->mode;
+    fewer->log = vds_dirty_log_ref(map->log);
     for (size_t i = 0; i < map->n; i++) {
         const VdsGuestRegion *config = &map->regions[i].config;
 
@@ -197,6 +220,7 @@ void vds_guest_map_unref(VdsGuestMap *map)
     for (size_t i = 0; i < map->n; i++) {
         vds_region_clear(&map->regions[i]);
     }
+    vds_dirty_log_unref(map->log);
     g_free(map);
 }
 

@@ -123,8 +123,13 @@ static VdsVring *make_ring(const VdsVirtQueue *queue, GError **fault)
     unsigned flags =
         (vds_features_has(features, VDS_F_RING_INDIRECT_DESC) ? VDS_VRING_INDIRECT : 0) |
         (vds_features_has(features, VDS_F_IN_ORDER) ? VDS_VRING_IN_ORDER : 0);
+    VdsVring *ring;
 
-    return vds_vring_new(&state, flags, fault);
+    ring = vds_vring_new(&state, flags, fault);
+    if (ring) {
+        vds_vring_set_log(ring, setup->log, setup->log_used);
+    }
+    return ring;
 }
 
 /* A new ring where there is a new setup.  A ring that cannot be is shown, too. */

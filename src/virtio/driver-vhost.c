@@ -78,6 +78,8 @@ static void move_task(void *user)
     queue->setup.desc = call->setup->desc;
     queue->setup.avail = call->setup->avail;
     queue->setup.used = call->setup->used;
+    queue->setup.log = call->setup->log;
+    queue->setup.log_used = call->setup->log_used;
     vds_device_unlock(device);
     call->ok = move(queue, device->map, &fault);
     if (!call->ok) {

@@ -80,6 +80,7 @@ bool vds_queue_move(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fa
     if (!vds_vring_move(queue->ring, setup, fault)) {
         return false;
     }
+    vds_vring_set_log(queue->ring, queue->setup.log, queue->setup.log_used);
     queue->map = setup->map;
     return true;
 }

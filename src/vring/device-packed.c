@@ -170,6 +170,9 @@ static bool packed_push(VdsVring *ring, const Request *request, GError **fault)
                                          word1, fault)) {
         return false;
     }
+    if (ring->unpublished > 0) {
+        vds_vring_wrote_slot(ring, slot);
+    }
     ring->unpublished += request->pub.slots;
     return true;
 }
@@ -183,6 +186,7 @@ static bool packed_publish(VdsVring *ring, GError **fault)
                                           ring->first_word1, fault)) {
         return false;
     }
+    vds_vring_wrote_slot(ring, ring->used_idx);
     packed_advance(ring->num, ring->unpublished, &ring->used_idx, &ring->used_wrap);
     ring->inuse -= ring->unpublished;
     ring->moved = MIN(ring->moved + ring->unpublished, ring->num);
@@ -205,13 +209,19 @@ static bool packed_should_interrupt(VdsVring *ring, bool *interrupt, GError **fa
 
 static bool packed_arm(VdsVring *ring, GError **fault)
 {
-    return vds_packed_ask_event(&ring->areas.used, ring->event_idx, ring->last_avail,
-                                ring->avail_wrap, fault);
+    bool ok = vds_packed_ask_event(&ring->areas.used, ring->event_idx, ring->last_avail,
+                                   ring->avail_wrap, fault);
+
+    vds_vring_wrote_used(ring, 0, 4);
+    return ok;
 }
 
 static bool packed_disarm(VdsVring *ring, GError **fault)
 {
-    return vds_packed_ask_none(&ring->areas.used, fault);
+    bool ok = vds_packed_ask_none(&ring->areas.used, fault);
+
+    vds_vring_wrote_used(ring, EVENT_FLAGS, 2);
+    return ok;
 }
 
 const VdsVringOps vds_vring_packed_ops = {

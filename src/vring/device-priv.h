@@ -36,8 +36,10 @@ struct VdsVring {
     VdsRingAreas areas;
     uint32_t num;
     bool event_idx, indirect, in_order;
-    bool notify; /* kicks are wanted */
-    bool armed;  /* and the driver was told to kick for last_avail */
+    bool log;         /* mark what is written here */
+    uint64_t log_gpa; /* of the used area, for the log */
+    bool notify;      /* kicks are wanted */
+    bool armed;       /* and the driver was told to kick for last_avail */
 
     uint16_t last_avail, shadow_avail;
     bool avail_wrap;     /* packed */
@@ -57,6 +59,22 @@ struct VdsVring {
     Request *pool;         /* emptied ones */
     Request *oldest, *youngest;
 };
+
+/* For the log: bytes of the used area, or a slot of a packed ring, were written. */
+static inline void vds_vring_wrote_used(const VdsVring *ring, uint64_t offset,
+                                        uint64_t len)
+{
+    if (G_UNLIKELY(ring->log)) {
+        vds_guest_map_mark(ring->map, ring->log_gpa + offset, len);
+    }
+}
+
+static inline void vds_vring_wrote_slot(const VdsVring *ring, uint16_t slot)
+{
+    if (G_UNLIKELY(ring->log)) {
+        vds_guest_map_mark(ring->map, ring->areas.desc.gpa + UINT64_C(16) * slot + 8, 8);
+    }
+}
 
 extern const VdsVringOps vds_vring_split_ops;
 extern const VdsVringOps vds_vring_packed_ops;

@@ -169,6 +169,7 @@ static bool split_push(VdsVring *ring, const Request *request, GError **fault)
                                   fault)) {
         return false;
     }
+    vds_vring_wrote_used(ring, offset, SPLIT_USED_ELEM);
     ring->unpublished++;
     return true;
 }
@@ -182,6 +183,7 @@ static bool split_publish(VdsVring *ring, GError **fault)
     if (!vds_guest_area_store_u16_release(&ring->areas.used, SPLIT_IDX, now, fault)) {
         return false;
     }
+    vds_vring_wrote_used(ring, SPLIT_IDX, sizeof(now));
     ring->used_idx = now;
     ring->inuse -= ring->unpublished;
     ring->unpublished = 0;
@@ -214,20 +216,26 @@ static bool split_should_interrupt(VdsVring *ring, bool *interrupt, GError **fau
     return true;
 }
 
+static bool store_used(VdsVring *ring, uint64_t offset, uint16_t word, GError **fault)
+{
+    bool ok = vds_guest_area_store_u16(&ring->areas.used, offset, word, fault);
+
+    vds_vring_wrote_used(ring, offset, sizeof(word));
+    return ok;
+}
+
 static bool split_arm(VdsVring *ring, GError **fault)
 {
     if (!ring->event_idx) {
-        return vds_guest_area_store_u16(&ring->areas.used, SPLIT_FLAGS, 0, fault);
+        return store_used(ring, SPLIT_FLAGS, 0, fault);
     }
-    return vds_guest_area_store_u16(&ring->areas.used, split_avail_event(ring->num),
-                                    ring->last_avail, fault);
+    return store_used(ring, split_avail_event(ring->num), ring->last_avail, fault);
 }
 
 /* With EVENT_IDX flags stay 0 (2.7.7.1); the event left behind spares the kicks. */
 static bool split_disarm(VdsVring *ring, GError **fault)
 {
-    return ring->event_idx || vds_guest_area_store_u16(&ring->areas.used, SPLIT_FLAGS,
-                                                       SPLIT_NO_NOTIFY, fault);
+    return ring->event_idx || store_used(ring, SPLIT_FLAGS, SPLIT_NO_NOTIFY, fault);
 }
 
 const VdsVringOps vds_vring_split_ops = {

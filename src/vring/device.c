@@ -398,6 +398,12 @@ bool vds_vring_move(VdsVring *ring, const VdsQueueState *to, GError **fault)
     return true;
 }
 
+void vds_vring_set_log(VdsVring *ring, bool on, uint64_t gpa)
+{
+    ring->log = on;
+    ring->log_gpa = gpa;
+}
+
 void vds_vring_get_state(const VdsVring *ring, VdsQueueState *state)
 {
     state->packed = ring->ops == &vds_vring_packed_ops;

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <sys/mman.h>
 #include <sys/wait.h>
 
 #include "live-fixture.h"
@@ -159,6 +160,43 @@ static void test_a_ring_moves(void **state)
     g_clear_error(&error);
     assert_false(vds_virtio_driver_move_queue(front.live.device, 0, &setup, &error));
     assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_QUEUE));
+    front_clear(&front);
+}
+
+/* ---- the dirty log ---- */
+
+/* Turned on and off while requests come and go, as a migration does it that fails. */
+static void test_log_while_running(void **state)
+{
+    enum { LOG_BYTES = RAM / VDS_DIRTY_PAGE / 8 };
+    VDS_AUTO_FD fd = memfd_create("test-log", MFD_CLOEXEC);
+    g_autoptr(VdsDirtyLog) log = NULL;
+    g_autoptr(VdsGuestMap) logged = NULL;
+    uint8_t bits[LOG_BYTES], expected[LOG_BYTES] = {0};
+    VdsQueueSetup setup;
+    Front front;
+
+    assert_int_equal(ftruncate(fd, LOG_BYTES), 0);
+    log = vds_dirty_log_new(fd, 0, LOG_BYTES, NULL);
+    front_init(&front, LOOP_SPLIT_EVENT);
+    setup = front.live.driver.setup;
+    setup.log = true;
+    setup.log_used = setup.used;
+    logged = vds_guest_map_with_log(front.map, log, NULL);
+    for (unsigned round = 0; round < 4; round++) {
+        ping(&front.live, "before");
+        assert_int_equal(pread(fd, bits, LOG_BYTES, 0), LOG_BYTES);
+        assert_memory_equal(bits, expected, LOG_BYTES);
+        vds_virtio_driver_set_map(front.live.device, logged);
+        assert_true(vds_virtio_driver_move_queue(front.live.device, 0, &setup, NULL));
+        ping(&front.live, "during");
+        vds_virtio_driver_set_map(front.live.device, front.map);
+        /* a page of rings, the first of buffers */
+        expected[0] = (uint8_t)(1u << (front.live.driver.rings / VDS_DIRTY_PAGE) |
+                                1u << (front.live.driver.buffers / VDS_DIRTY_PAGE));
+        assert_int_equal(pread(fd, bits, LOG_BYTES, 0), LOG_BYTES);
+        assert_memory_equal(bits, expected, LOG_BYTES);
+    }
     front_clear(&front);
 }
 
@@ -450,6 +488,7 @@ int main(void)
          * once a process */
         cmocka_unit_test(test_cut_short_under_load),
         cmocka_unit_test(test_queues_move_to_another_map),
+        cmocka_unit_test(test_log_while_running),
         cmocka_unit_test(test_a_ring_that_is_not_mapped_any_more),
         cmocka_unit_test(test_a_stopped_ring_is_not_missed),
         cmocka_unit_test(test_a_buffer_that_is_not_mapped_any_more),

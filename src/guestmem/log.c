@@ -1,0 +1,74 @@
+/*
+ * guestmem: VdsDirtyLog, the bitmap of pages that we wrote to, for a migration.
+ *
+ * Owns the mapping of the bitmap.  Refuses to know what is written and when logging is
+ * on.  vhost-user: SET_LOG_BASE.
+ */
+#include "map-priv.h"
+
+struct VdsDirtyLog {
+    atomic_uint refs;
+    MapRegion region; /* of the bitmap itself */
+};
+
+VdsDirtyLog *vds_dirty_log_new(int fd, uint64_t offset, uint64_t len, GError **error)
+{
+    const VdsGuestRegion config = {.len = len, .fd = fd, .offset = offset};
+    VdsDirtyLog *log = g_new0(VdsDirtyLog, 1);
+
+    vds_sigbus_install();
+    atomic_init(&log->refs, 1);
+    if (!vds_region_init(&log->region, &config, error) ||
+        !vds_region_map(&log->region, &config, VDS_MAP_WRITABLE, error)) {
+        vds_dirty_log_unref(log);
+        return NULL;
+    }
+    return log;
+}
+
+VdsDirtyLog *vds_dirty_log_ref(VdsDirtyLog *log)
+{
+    if (log) {
+        atomic_fetch_add_explicit(&log->refs, 1, memory_order_relaxed);
+    }
+    return log;
+}
+
+void vds_dirty_log_unref(VdsDirtyLog *log)
+{
+    if (log && atomic_fetch_sub_explicit(&log->refs, 1, memory_order_acq_rel) == 1) {
+        vds_region_clear(&log->region);
+        g_free(log);
+    }
+}
+
+uint64_t vds_dirty_log_get_len(const VdsDirtyLog *log)
+{
+    return log->region.config.len;
+}
+
+bool vds_dirty_log_reaches(const VdsDirtyLog *log, uint64_t last_gpa, GError **error)
+{
+    uint64_t byte = last_gpa / VDS_DIRTY_PAGE / 8;
+
+    if (byte < log->region.config.len) {
+        return true;
+    }
+    g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_LOG,
+                "dirty log of %" PRIu64 " bytes: memory up to 0x%" PRIx64
+                " needs %" PRIu64,
+                log->region.config.len, last_gpa, byte + 1);
+    return false;
+}
+
+/* Release: whoever clears a bit and then reads the page finds what was written. */
+void vds_dirty_log_mark(VdsDirtyLog *log, uint64_t gpa, uint64_t len)
+{
+    uint64_t page = gpa / VDS_DIRTY_PAGE;
+    uint64_t last = (gpa + MIN(len - 1, UINT64_MAX - gpa)) / VDS_DIRTY_PAGE;
+
+    for (last = MIN(last, log->region.config.len * 8 - 1); page <= last; page++) {
+        __atomic_fetch_or(&log->region.hva[page / 8], (uint8_t)(1u << (page % 8)),
+                          __ATOMIC_RELEASE);
+    }
+}
