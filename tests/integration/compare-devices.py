@@ -403,6 +403,8 @@ ONLY_OURS = {"guest_uso4", "guest_uso6", "host_uso", "dynamic-memslots"}
 ONLY_OURS |= {"guest", "workload", "rate", "iothread"}
 # Of front-ends elsewhere.
 ONLY_OURS |= {"vhost-user", "vhost-user-server", "vhost-user-reconnect"}
+# Of sockets of the host.
+ONLY_OURS |= {"uds-path"}
 ONLY_THEIRS = {"guest-stats", "guest-stats-polling-interval", "size", "default-backend"}
 # The parts that a USB host is made of.
 ONLY_THEIRS |= {"host", "xhci-core"}
