@@ -212,8 +212,8 @@ EFFECTS = {
     "-S": paused, "-machine": machine, "-m": memory, "-name": name, "-uuid": uuid,
     "-mon": monitor, "-qmp": monitor, "-pidfile": pidfile, "-object": thing,
     "-chardev": chardev, "-device": device, "-netdev": netdev, "-blockdev": blockdev,
-    "-add-fd": inherited, "-daemonize": nothing_now, "-no-shutdown": nothing_now, "-no-reboot": nothing_now,
-    "-accel": nothing_now, "-global": nothing_now,
+    "-add-fd": inherited, "-daemonize": nothing_now, "-no-shutdown": nothing_now,
+    "-no-reboot": nothing_now, "-accel": nothing_now, "-global": nothing_now,
 }
 
 
