@@ -76,6 +76,10 @@ void vds_monitor_emit(VdsMonitor *monitor, const VdsQapiEvent *event, const void
 /* For the end: sends what is pending, at most `timeout_ms`, taking no more input. */
 void vds_monitor_flush(VdsMonitor *monitor, unsigned timeout_ms);
 
+/* For a handler: the first descriptor that came with the requests of the client who is
+ * being answered, and that nobody took (SCM_RIGHTS; a message's descriptors replace those
+ * of one before).  (transfer full); -1: none. */
+int vds_monitor_take_fd(VdsMonitor *monitor);
 /* Somebody is at the other end of the monitor of that label. */
 bool vds_monitor_is_connected(const VdsMonitor *monitor, const char *label);
 unsigned vds_monitor_count_sessions(const VdsMonitor *monitor);

@@ -25,10 +25,11 @@ struct VdsMonitor {
     GMainContext *context;
     const VdsQmpServer *server;
     const VdsMonitorHuman *human;
-    GQueue sessions;     /* VdsMonitorSession, linked by themselves */
-    GQueue listeners;    /* VdsMonitorListener, linked by themselves */
-    uint8_t *scratch;    /* one for all reads: nothing stays in it between turns */
-    unsigned next_group; /* of listeners that one vds_monitor_add() opened */
+    VdsMonitorSession *turn; /* (nullable) whose requests are being answered */
+    GQueue sessions;         /* VdsMonitorSession, linked by themselves */
+    GQueue listeners;        /* VdsMonitorListener, linked by themselves */
+    uint8_t *scratch;        /* one for all reads: nothing stays in it between turns */
+    unsigned next_group;     /* of listeners that one vds_monitor_add() opened */
     bool has_stdio;
 };
 
@@ -58,6 +59,19 @@ typedef struct {
     bool is_socket;
     int in_flags, out_flags; /* what stdio had before, given back at close; or -1 */
 } VdsMonitorStream;
+
+/* Descriptors that came along, not yet taken: those of the last message that had any. */
+enum { VDS_MONITOR_MAX_FDS = 16 };
+typedef struct {
+    int fds[VDS_MONITOR_MAX_FDS];
+    unsigned n;
+} VdsMonitorFds;
+
+int vds_monitor_fds_take(VdsMonitorFds *fds); /* the first; -1: none */
+void vds_monitor_fds_clear(VdsMonitorFds *fds);
+/* As read(), not waiting; of a socket's messages also the descriptors. */
+ssize_t vds_monitor_stream_read(const VdsMonitorStream *stream, void *to, size_t len,
+                                VdsMonitorFds *fds);
 
 VdsMonitorStream vds_monitor_stream_from_socket(int fd);
 bool vds_monitor_stream_open_stdio(VdsMonitorStream *stream, GError **error);
@@ -115,6 +129,7 @@ typedef struct {
 /* Takes the stream. */
 void vds_monitor_session_open(VdsMonitor *monitor, const VdsMonitorStream *stream,
                               const VdsMonitorSessionConfig *config);
+int vds_monitor_session_take_fd(VdsMonitorSession *session); /* -1: none */
 const char *vds_monitor_session_get_label(const VdsMonitorSession *session);
 void vds_monitor_session_close(VdsMonitorSession *session);
 void vds_monitor_session_event(VdsMonitorSession *session, const VdsQapiEvent *event,

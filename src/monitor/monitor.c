@@ -270,6 +270,11 @@ void vds_monitor_emit(VdsMonitor *monitor, const VdsQapiEvent *event, const void
     }
 }
 
+int vds_monitor_take_fd(VdsMonitor *monitor)
+{
+    return monitor->turn ? vds_monitor_session_take_fd(monitor->turn) : -1;
+}
+
 bool vds_monitor_is_connected(const VdsMonitor *monitor, const char *label)
 {
     for (const GList *link = monitor->sessions.head; link; link = link->next) {

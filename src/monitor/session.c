@@ -31,7 +31,8 @@ struct VdsMonitorSession {
     VdsMonitorStream stream;
     Watch in_watch;  /* both directions where they share a descriptor */
     Watch out_watch; /* only where they do not */
-    VdsBuf in;       /* read, not yet answered */
+    VdsMonitorFds fds;
+    VdsBuf in; /* read, not yet answered */
     VdsBuf out;
     size_t late_events; /* bytes of events that came while output was over the limit */
     bool busy;          /* in its turn: what is appended goes out at the end of it */
@@ -155,11 +156,9 @@ static size_t session_feed(VdsMonitorSession *session, const uint8_t *bytes, siz
 
 static void session_read(VdsMonitorSession *session)
 {
-    const VdsMonitorStream *stream = &session->stream;
     uint8_t *scratch = session->monitor->scratch;
-    ssize_t got = stream->is_socket
-                      ? recv(stream->in, scratch, VDS_MONITOR_SCRATCH_BYTES, MSG_DONTWAIT)
-                      : read(stream->in, scratch, VDS_MONITOR_SCRATCH_BYTES);
+    ssize_t got = vds_monitor_stream_read(&session->stream, scratch,
+                                          VDS_MONITOR_SCRATCH_BYTES, &session->fds);
 
     if (got > 0) {
         size_t taken = session_feed(session, scratch, (size_t)got);
@@ -224,11 +223,13 @@ static gboolean session_dispatch(GSource *source, GSourceFunc callback, gpointer
         g_source_set_ready_time(source, -1);
     }
     session->busy = true;
+    session->monitor->turn = session;
     if (!session->lost) {
         session_answer(session, session_is_readable(session));
         session_write(session);
     }
     session->busy = false;
+    session->monitor->turn = NULL;
     session_settle(session);
     return G_SOURCE_CONTINUE;
 }
@@ -281,6 +282,7 @@ void vds_monitor_session_close(VdsMonitorSession *session)
     g_queue_unlink(&monitor->sessions, &session->link);
     g_source_destroy(&session->source);
     vds_monitor_stream_close(&session->stream);
+    vds_monitor_fds_clear(&session->fds);
     g_source_unref(&session->source);
     vds_monitor_session_ended(monitor, listener);
 }
@@ -303,6 +305,11 @@ void vds_monitor_session_event(VdsMonitorSession *session, const VdsQapiEvent *e
     if (!session->busy) {
         session_kick(session);
     }
+}
+
+int vds_monitor_session_take_fd(VdsMonitorSession *session)
+{
+    return vds_monitor_fds_take(&session->fds);
 }
 
 const char *vds_monitor_session_get_label(const VdsMonitorSession *session)

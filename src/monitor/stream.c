@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <termios.h>
 
 #include "monitor-priv.h"
@@ -101,6 +102,66 @@ bool vds_monitor_stream_open_file(VdsMonitorStream *stream, const char *path,
         return fail(error, what);
     }
     return true;
+}
+
+/* ---- reading ----------------------------------------------------------------------- */
+
+int vds_monitor_fds_take(VdsMonitorFds *fds)
+{
+    int first = fds->n > 0 ? fds->fds[0] : -1;
+
+    if (fds->n > 0) {
+        fds->n--;
+        memmove(fds->fds, fds->fds + 1, fds->n * sizeof(int));
+    }
+    return first;
+}
+
+void vds_monitor_fds_clear(VdsMonitorFds *fds)
+{
+    for (unsigned i = 0; i < fds->n; i++) {
+        close(fds->fds[i]);
+    }
+    fds->n = 0;
+}
+
+static void fds_note(VdsMonitorFds *fds, struct msghdr *message)
+{
+    for (struct cmsghdr *part = CMSG_FIRSTHDR(message); part;
+         part = CMSG_NXTHDR(message, part)) {
+        if (part->cmsg_level == SOL_SOCKET && part->cmsg_type == SCM_RIGHTS) {
+            vds_monitor_fds_clear(fds);
+            fds->n = (unsigned)((part->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+            memcpy(fds->fds, CMSG_DATA(part), fds->n * sizeof(int));
+        }
+    }
+}
+
+/* What does not fit into `control` the kernel closes. */
+static ssize_t socket_read(int fd, void *to, size_t len, VdsMonitorFds *fds)
+{
+    union {
+        struct cmsghdr align;
+        char bytes[CMSG_SPACE(sizeof(int) * VDS_MONITOR_MAX_FDS)];
+    } control;
+    struct iovec bytes = {to, len};
+    struct msghdr message = {.msg_iov = &bytes,
+                             .msg_iovlen = 1,
+                             .msg_control = control.bytes,
+                             .msg_controllen = sizeof(control.bytes)};
+    ssize_t got = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
+    if (got >= 0 && message.msg_controllen > 0) {
+        fds_note(fds, &message);
+    }
+    return got;
+}
+
+ssize_t vds_monitor_stream_read(const VdsMonitorStream *stream, void *to, size_t len,
+                                VdsMonitorFds *fds)
+{
+    return stream->is_socket ? socket_read(stream->in, to, len, fds)
+                             : read(stream->in, to, len);
 }
 
 void vds_monitor_stream_close(VdsMonitorStream *stream)
