@@ -25,6 +25,10 @@ typedef enum {
     VDS_MACHINE_ERROR_AMBIGUOUS, /* qom: a partial path that fits several objects */
     VDS_MACHINE_ERROR_STATE,     /* not possible in this run state */
     VDS_MACHINE_ERROR_MEMORY,    /* a memory backend that is not there, or unfit */
+    VDS_MACHINE_ERROR_IN_USE,    /* a part that a device, or another part, needs */
+    VDS_MACHINE_ERROR_NO_PART,   /* there is no such chardev, object or block node */
+    VDS_MACHINE_ERROR_NO_FD,     /* no descriptor has that name */
+    VDS_MACHINE_ERROR_FILE,      /* a file that cannot be opened */
 } VdsMachineError;
 
 typedef enum {
@@ -134,6 +138,19 @@ void vds_machine_shut_down(VdsMachine *machine);
 bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsProps *props,
                              GError **error);
 bool vds_machine_has_backend(const VdsMachine *machine, const char *kind, const char *id);
+/* NO_DEVICE (of a netdev) or NO_PART, IN_USE. */
+bool vds_machine_backend_del(VdsMachine *machine, const char *kind, const char *id,
+                             GError **error);
+
+/* Descriptors by name, for the parts that are made next: properties such as fd= of a
+ * netdev or chardev name them, and the part takes them.  put: fd is (transfer full), also
+ * on error, and one of that name is closed. */
+bool vds_machine_fd_put(VdsMachine *machine, const char *name, int fd, GError **error);
+/* A new pseudo terminal by that name; *path (transfer full) is where its other end is.
+ * NO_FD. */
+bool vds_machine_fd_put_pty(VdsMachine *machine, const char *name, char **path,
+                            GError **error);
+bool vds_machine_fd_close(VdsMachine *machine, const char *name, GError **error);
 
 /* All borrowed for the call. */
 typedef struct {
@@ -165,6 +182,9 @@ typedef struct {
     const char *user;         /* (nullable) path of the device that claimed it */
 } VdsBlockNode;
 typedef void (*VdsBlockNodeFunc)(const VdsBlockNode *node, void *user);
+/* Could a -blockdev of these properties be opened?  NO_PART, FILE. */
+bool vds_machine_check_block_node(const VdsMachine *machine, const VdsProps *props,
+                                  GError **error);
 /* In the order they came.  Waits for a file system, if that does. */
 void vds_machine_foreach_block_node(const VdsMachine *machine, VdsBlockNodeFunc func,
                                     void *user);

@@ -468,7 +468,8 @@ typedef struct VdsDeviceClass VdsDeviceClass;
 struct VdsDeviceHost {
     void *machine;
     void *device; /* the one being made */
-    /* (nullable) the properties that -netdev, -object, ... were given */
+    /* (nullable) the properties that -netdev, -object, ... were given; the part stays as
+     * long as the device */
     const VdsProps *(*find_backend)(const VdsDeviceHost *host, const char *kind,
                                     const char *id);
     /* The part is this device's until it goes; false when it is another's already. */

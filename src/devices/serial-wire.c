@@ -108,6 +108,17 @@ static bool open_stdio(VdsSerialWire *wire, const VdsProps *props, GError **erro
     return wire->out_fd >= 0 || vds_wire_fail(error, "Could not open", "stdio");
 }
 
+/* One that was made before us, or a new one. */
+static int pty_master(const VdsProps *props)
+{
+    const VdsProp *made = vds_props_find(props, "fd");
+    uint64_t number;
+
+    return made && vds_prop_get_uint(made, 0, INT_MAX, &number, NULL)
+               ? fcntl((int)number, F_DUPFD_CLOEXEC, 0)
+               : posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+}
+
 /* We keep the other end open, too: without it a pty has nobody between two visitors, and
  * is readable for ever. */
 static bool open_pty(VdsSerialWire *wire, const VdsProps *props, GError **error)
@@ -115,7 +126,7 @@ static bool open_pty(VdsSerialWire *wire, const VdsProps *props, GError **error)
     char name[64];
     struct termios raw;
 
-    wire->in_fd = posix_openpt(O_RDWR | O_NOCTTY | O_NONBLOCK | O_CLOEXEC);
+    wire->in_fd = pty_master(props);
     if (wire->in_fd < 0 || grantpt(wire->in_fd) != 0 || unlockpt(wire->in_fd) != 0 ||
         ptsname_r(wire->in_fd, name, sizeof(name)) != 0) {
         return vds_wire_fail(error, "Could not open", "pty");

@@ -11,12 +11,38 @@
 /* ---- what rows may ask ----------------------------------------------------------------
  */
 
+/* It cannot go while the device is there. */
+static void use_part(VdsDevice *device, VdsPart *part)
+{
+    if (!g_slist_find(device->parts, part)) {
+        device->parts = g_slist_prepend(device->parts, part);
+        part->n_users++;
+    }
+}
+
+static void release_parts(VdsDevice *device)
+{
+    for (GSList *item = device->parts; item; item = item->next) {
+        VdsPart *part = item->data;
+
+        part->n_users--;
+        if (part->user == device) {
+            part->user = NULL;
+        }
+    }
+    g_slist_free(g_steal_pointer(&device->parts));
+}
+
 static const VdsProps *host_find_backend(const VdsDeviceHost *host, const char *kind,
                                          const char *id)
 {
-    const VdsPart *part = vds_part_find(host->machine, kind, id);
+    VdsPart *part = vds_part_find(host->machine, kind, id);
 
-    return part ? part->props : NULL;
+    if (!part) {
+        return NULL;
+    }
+    use_part(host->device, part);
+    return part->props;
 }
 
 static bool host_claim_backend(const VdsDeviceHost *host, const char *kind,
@@ -28,10 +54,8 @@ static bool host_claim_backend(const VdsDeviceHost *host, const char *kind,
     if (!part || (part->user && part->user != device)) {
         return false;
     }
-    if (!part->user) {
-        part->user = device;
-        device->parts = g_slist_prepend(device->parts, part);
-    }
+    part->user = device;
+    use_part(device, part);
     return true;
 }
 
@@ -83,10 +107,7 @@ void vds_device_destroy(VdsMachine *machine, VdsDevice *device)
         device->entries = entry->owner_next;
         entry_destroy(machine, entry);
     }
-    for (GSList *item = device->parts; item; item = item->next) {
-        ((VdsPart *)item->data)->user = NULL;
-    }
-    g_slist_free(device->parts);
+    release_parts(device);
     path = vds_node_path(device->node);
     id = device->has_id ? g_strdup(device->node->name) : NULL;
     vds_tree_remove(machine->tree, device->node);

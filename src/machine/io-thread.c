@@ -28,6 +28,13 @@ bool vds_io_thread_part_start(VdsMachine *machine, const char *id, GError **erro
     return true;
 }
 
+void vds_io_thread_part_stop(VdsMachine *machine, const char *id)
+{
+    g_autofree char *name = shared_name(id);
+
+    vds_shared_drop(machine, name);
+}
+
 typedef struct {
     const VdsMachine *machine;
     VdsIoThreadFunc func;

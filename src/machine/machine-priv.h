@@ -43,7 +43,7 @@ struct VdsDevice {
     VdsBus *brought; /* (nullable) the one it brought */
     void *instance;
     VdsVirtioDevice *plugged; /* (nullable) the guest knows of it */
-    GSList *parts;            /* VdsPart: claimed */
+    GSList *parts;            /* VdsPart: used */
     bool has_id, hotplugged, realized;
 };
 
@@ -53,6 +53,8 @@ typedef struct VdsPart {
     char *id;
     VdsProps *props;
     const VdsDevice *user; /* (nullable) who claimed it */
+    unsigned n_users;      /* devices that know of it, who claimed it included */
+    GArray *fds;           /* (nullable) int: descriptors that came with it */
     const VdsMachine *machine;
     GList link; /* in machine->part_order */
 } VdsPart;
@@ -66,6 +68,7 @@ struct VdsMachine {
     GHashTable *drivers; /* name or alias -> VdsDriver */
     GHashTable *parts;   /* a set of VdsPart by (kind, id) */
     GQueue part_order;   /* the same, oldest first */
+    GHashTable *fds;     /* name -> int: descriptors that nobody took yet */
     GHashTable *shared;  /* name -> VdsShared */
     VdsEntry *entries;   /* newest first */
     GHashTable *by_path; /* the same by canonical path, borrowed: most queries' way */
@@ -135,6 +138,7 @@ GHashTable *vds_shared_new(void);
 void *vds_shared_get(const VdsDeviceHost *host, const char *name,
                      void *(*create)(const char *name), GDestroyNotify destroy);
 void *vds_shared_find(const VdsMachine *machine, const char *name); /* (nullable) */
+void vds_shared_drop(VdsMachine *machine, const char *name);
 /* The name is free. */
 void vds_shared_put(VdsMachine *machine, const char *name, void *object,
                     GDestroyNotify destroy);
@@ -144,6 +148,14 @@ void vds_shared_put(VdsMachine *machine, const char *name, void *object,
 /* An -object iothread, by the name under which devices share it.  VDS_UTIL_ERROR_SYSTEM.
  */
 bool vds_io_thread_part_start(VdsMachine *machine, const char *id, GError **error);
+void vds_io_thread_part_stop(VdsMachine *machine, const char *id);
+
+/* ---- fds.c ---- */
+
+GHashTable *vds_fds_new(void);
+/* Replaces the names of descriptors among the part's properties by numbers; the part has
+ * them from now on.  NO_FD. */
+bool vds_part_take_fds(VdsMachine *machine, VdsPart *part, GError **error);
 
 /* ---- registry.c ---- */
 

@@ -76,32 +76,55 @@ static void describe_null(const Layer *layer, VdsBlockNode *node)
     }
 }
 
-/* Down to the layer that has bytes: raw is the one below as it is. */
-static void describe(const VdsMachine *machine, Layer layer, VdsBlockNode *node)
+/* One step down from a raw node, which is the one below as it is; NULL in below->props:
+ * there is none of the name *missing. */
+static bool step(const VdsMachine *machine, const Layer *layer, Layer *below,
+                 const char **missing)
 {
-    static const char *const prefixes[] = {"file.", "file.file.", "file.file.file."};
-    unsigned depth = 0;
+    static const char *const prefixes[] = {"", "file.", "file.file.", "file.file.file."};
+    const char *name = text(layer, "file");
+    const VdsPart *part;
+    size_t depth = 0;
 
+    if (name) {
+        part = vds_part_find(machine, "blockdev", name);
+        *below = (Layer){part ? part->props : NULL, ""};
+        *missing = part ? NULL : name;
+        return part != NULL;
+    }
+    while (strcmp(prefixes[depth], layer->prefix) != 0) {
+        depth++;
+    }
+    *below = (Layer){layer->props, prefixes[depth + 1]};
+    return depth + 2 < G_N_ELEMENTS(prefixes) && text(below, "driver");
+}
+
+/* Down to the layer that has bytes; what is on the way goes into the node.  false: a node
+ * is missing. */
+static bool descend(const VdsMachine *machine, Layer *layer, VdsBlockNode *node,
+                    const char **missing)
+{
+    node->driver = text(layer, "driver");
+    *missing = NULL;
     for (unsigned n = 0; n < MAX_LAYERS; n++) {
-        const char *driver = text(&layer, "driver");
-        const char *below = text(&layer, "file");
-        const VdsPart *part;
+        Layer below;
 
-        node->driver = node->driver ? node->driver : driver;
-        node->read_only |= is_on(&layer, "read-only");
-        if (g_strcmp0(driver, "raw") != 0) {
+        node->read_only |= is_on(layer, "read-only");
+        if (g_strcmp0(text(layer, "driver"), "raw") != 0 ||
+            !step(machine, layer, &below, missing)) {
             break;
         }
-        if (below) {
-            part = vds_part_find(machine, "blockdev", below);
-            if (!part) {
-                return;
-            }
-            layer = (Layer){part->props, ""};
-            depth = 0;
-        } else if (depth < G_N_ELEMENTS(prefixes)) {
-            layer.prefix = prefixes[depth++];
-        }
+        *layer = below;
+    }
+    return *missing == NULL;
+}
+
+static void describe(const VdsMachine *machine, Layer layer, VdsBlockNode *node)
+{
+    const char *missing;
+
+    if (!descend(machine, &layer, node, &missing)) {
+        return;
     }
     if (text(&layer, "filename")) {
         describe_file(text(&layer, "filename"), node);
@@ -144,4 +167,40 @@ void vds_machine_foreach_block_node(const VdsMachine *machine, VdsBlockNodeFunc 
         }
         func(&node, user);
     }
+}
+
+/* ---- is it there? ------------------------------------------------------------------ */
+
+static bool try_open(const char *path, bool read_only)
+{
+    VDS_AUTO_FD fd =
+        open(path, (read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    struct stat info;
+
+    if (fd < 0 || fstat(fd, &info) != 0) {
+        return false;
+    }
+    errno = S_ISDIR(info.st_mode) ? EISDIR : 0;
+    return errno == 0;
+}
+
+bool vds_machine_check_block_node(const VdsMachine *machine, const VdsProps *props,
+                                  GError **error)
+{
+    VdsBlockNode node = {0};
+    Layer layer = {props, ""};
+    const char *missing, *path;
+
+    if (!descend(machine, &layer, &node, &missing)) {
+        return vds_refuse(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_PART,
+                          "Cannot find device='%.*s' nor node-name='%.*s'",
+                          vds_name_len(missing), missing, vds_name_len(missing), missing);
+    }
+    path = text(&layer, "filename");
+    if (!path || try_open(path, node.read_only || is_on(&layer, "auto-read-only"))) {
+        return true;
+    }
+    return vds_refuse(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_FILE,
+                      "Could not open '%.*s': %s", vds_name_len(path), path,
+                      g_strerror(errno));
 }

@@ -16,19 +16,52 @@ struct VdsPartKind {
     const char *duplicate; /* how a second one is refused, %.*s being the id */
     const char *container; /* (nullable) it has a node there */
     const char *type_key;  /* the property that names the node's type */
+    /* How its removal is refused; (nullable) where it cannot be asked for. */
+    const char *missing, *busy;
+    VdsMachineError missing_code;
 };
 
 static const VdsPartKind kinds[] = {
-    {"netdev", "netdev", "id", "Duplicate ID '%.*s' for netdev", NULL, NULL},
-    {"blockdev", "block", "node-name", "Duplicate nodes with node-name='%.*s'", NULL,
-     NULL},
-    {"drive", "block", "id", "Duplicate ID '%.*s' for drive", NULL, NULL},
-    {"chardev", "chardev", "id", "Duplicate ID '%.*s' for chardev", "chardevs",
-     "backend"},
-    {"fsdev", "fsdev", "id", "Duplicate ID '%.*s' for fsdev", NULL, NULL},
-    {"object", "object", "id",
-     "attempt to add duplicate property '%.*s' to object (type 'container')", "objects",
-     "qom-type"},
+    {.name = "netdev",
+     .space = "netdev",
+     .key = "id",
+     .duplicate = "Duplicate ID '%.*s' for netdev",
+     .missing = "Device '%.*s' not found",
+     .busy = "Device '%.*s' is in use",
+     .missing_code = VDS_MACHINE_ERROR_NO_DEVICE},
+    {.name = "blockdev",
+     .space = "block",
+     .key = "node-name",
+     .duplicate = "Duplicate nodes with node-name='%.*s'",
+     .missing = "Failed to find node with node-name='%.*s'",
+     .busy = "Node %.*s is in use",
+     .missing_code = VDS_MACHINE_ERROR_NO_PART},
+    {.name = "drive",
+     .space = "block",
+     .key = "id",
+     .duplicate = "Duplicate ID '%.*s' for drive"},
+    {.name = "chardev",
+     .space = "chardev",
+     .key = "id",
+     .duplicate = "Duplicate ID '%.*s' for chardev",
+     .container = "chardevs",
+     .type_key = "backend",
+     .missing = "Chardev '%.*s' not found",
+     .busy = "Chardev '%.*s' is busy",
+     .missing_code = VDS_MACHINE_ERROR_NO_PART},
+    {.name = "fsdev",
+     .space = "fsdev",
+     .key = "id",
+     .duplicate = "Duplicate ID '%.*s' for fsdev"},
+    {.name = "object",
+     .space = "object",
+     .key = "id",
+     .duplicate = "attempt to add duplicate property '%.*s' to object (type 'container')",
+     .container = "objects",
+     .type_key = "qom-type",
+     .missing = "object '%.*s' not found",
+     .busy = "object '%.*s' is in use, can not be deleted",
+     .missing_code = VDS_MACHINE_ERROR_NO_PART},
 };
 
 static const VdsPartKind *kind_find(const char *name)
@@ -60,10 +93,16 @@ static void part_free(void *data)
 {
     VdsPart *part = data;
 
+    for (guint i = 0; part->fds && i < part->fds->len; i++) {
+        close(g_array_index(part->fds, int, i));
+    }
+    g_clear_pointer(&part->fds, g_array_unref);
     g_free(part->id);
     vds_props_free(part->props);
     g_free(part);
 }
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsPart, part_free)
 
 GHashTable *vds_parts_new(void)
 {
@@ -82,16 +121,19 @@ VdsPart *vds_part_find(const VdsMachine *machine, const char *kind, const char *
     return key.kind ? g_hash_table_lookup(machine->parts, &key) : NULL;
 }
 
+static VdsNode *part_container(const VdsMachine *machine, const VdsPart *part)
+{
+    return vds_tree_child(machine->tree, vds_tree_root(machine->tree),
+                          part->kind->container);
+}
+
 static void part_add_node(VdsMachine *machine, VdsPart *part)
 {
     const VdsPartKind *kind = part->kind;
     const char *type = vds_props_get_string(part->props, kind->type_key);
-    VdsNode *root = vds_tree_root(machine->tree);
-    VdsNode *node;
+    VdsNode *node = vds_tree_add(machine->tree, part_container(machine, part), part->id,
+                                 type ? type : kind->name);
 
-    node =
-        vds_tree_add(machine->tree, vds_tree_child(machine->tree, root, kind->container),
-                     part->id, type ? type : kind->name);
     node->ops = &vds_qom_part_ops;
     node->object = part;
 }
@@ -102,12 +144,34 @@ static bool is_io_thread(const VdsPart *part)
            g_strcmp0(vds_props_get_string(part->props, "qom-type"), "iothread") == 0;
 }
 
+static VdsPart *part_new(const VdsMachine *machine, const VdsPartKind *kind,
+                         const char *id, const VdsProps *props)
+{
+    VdsPart *part = g_new0(VdsPart, 1);
+
+    part->kind = kind;
+    part->id = g_strdup(id);
+    part->props = vds_props_copy(props);
+    part->machine = machine;
+    part->link.data = part;
+    return part;
+}
+
+static void part_add(VdsMachine *machine, VdsPart *part)
+{
+    g_hash_table_add(machine->parts, part);
+    g_queue_push_tail_link(&machine->part_order, &part->link);
+    if (part->kind->container) {
+        part_add_node(machine, part);
+    }
+}
+
 bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsProps *props,
                              GError **error)
 {
     const VdsPartKind *row = kind_find(kind);
     const char *id = row ? vds_props_get_string(props, row->key) : NULL;
-    VdsPart *part;
+    g_autoptr(VdsPart) part = NULL;
 
     if (!id) {
         g_set_error(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_MISSING,
@@ -121,21 +185,65 @@ bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsPro
                             text);
         return false;
     }
-    part = g_new0(VdsPart, 1);
-    part->kind = row;
-    part->id = g_strdup(id);
-    part->props = vds_props_copy(props);
-    part->machine = machine;
-    part->link.data = part;
-    if (is_io_thread(part) && !vds_io_thread_part_start(machine, id, error)) {
-        part_free(part);
+    part = part_new(machine, row, id, props);
+    if (!vds_part_take_fds(machine, part, error) ||
+        (is_io_thread(part) && !vds_io_thread_part_start(machine, id, error))) {
         return false;
     }
-    g_hash_table_add(machine->parts, part);
-    g_queue_push_tail_link(&machine->part_order, &part->link);
-    if (row->container) {
-        part_add_node(machine, part);
+    part_add(machine, g_steal_pointer(&part));
+    return true;
+}
+
+/* A raw node is the one below as it is. */
+static bool is_below_another(const VdsMachine *machine, const VdsPart *part)
+{
+    for (const GList *link = machine->part_order.head; link; link = link->next) {
+        const VdsPart *other = link->data;
+
+        if (other->kind == part->kind && strcmp(part->kind->space, "block") == 0 &&
+            g_strcmp0(vds_props_get_string(other->props, "file"), part->id) == 0) {
+            return true;
+        }
     }
+    return false;
+}
+
+static bool is_busy(const VdsMachine *machine, const VdsPart *part)
+{
+    return part->n_users > 0 || machine->ram_part == part ||
+           is_below_another(machine, part);
+}
+
+static bool del_refuse(VdsMachineError code, const char *format, const char *id,
+                       GError **error)
+{
+    g_autofree char *text = g_strdup_printf(format, vds_name_len(id), id);
+
+    g_set_error_literal(error, VDS_MACHINE_ERROR, (int)code, text);
+    return false;
+}
+
+bool vds_machine_backend_del(VdsMachine *machine, const char *kind, const char *id,
+                             GError **error)
+{
+    const VdsPartKind *row = kind_find(kind);
+    VdsPart *part = vds_part_find(machine, kind, id);
+
+    if (!part || part->kind != row) {
+        return del_refuse(row->missing_code, row->missing, id, error);
+    }
+    if (is_busy(machine, part)) {
+        return del_refuse(VDS_MACHINE_ERROR_IN_USE, row->busy, id, error);
+    }
+    if (is_io_thread(part)) {
+        vds_io_thread_part_stop(machine, id);
+    }
+    if (row->container) {
+        vds_tree_remove(machine->tree,
+                        vds_tree_child(machine->tree, part_container(machine, part), id));
+    }
+    g_queue_unlink(&machine->part_order, &part->link);
+    g_hash_table_remove(machine->parts, part);
     return true;
 }
 

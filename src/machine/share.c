@@ -38,6 +38,11 @@ void vds_shared_put(VdsMachine *machine, const char *name, void *object,
     g_hash_table_insert(machine->shared, g_strdup(name), shared);
 }
 
+void vds_shared_drop(VdsMachine *machine, const char *name)
+{
+    g_hash_table_remove(machine->shared, name);
+}
+
 void *vds_shared_get(const VdsDeviceHost *host, const char *name,
                      void *(*create)(const char *name), GDestroyNotify destroy)
 {
