@@ -41,11 +41,12 @@ typedef void (*VdsCmdsMonitorFunc)(const VdsProps *chardev, bool connected, void
 
 /* What handlers may ask of the process; borrowed, outlives the commands. */
 typedef struct {
-    const char *name;    /* (nullable) -name */
-    const char *uuid;    /* (nullable) -uuid */
-    const char *package; /* our name and version, the greeting's package */
-    bool no_reboot;      /* -no-reboot: system_reset is an end, too */
-    bool kvm_asked;      /* an option asked for KVM */
+    const char *name;           /* (nullable) -name */
+    const char *uuid;           /* (nullable) -uuid */
+    const char *package;        /* our name and version, the greeting's package */
+    bool no_reboot;             /* -no-reboot: system_reset is an end, too */
+    bool kvm_asked;             /* an option asked for KVM */
+    int (*take_fd)(void *host); /* that came with the request; -1: none */
     void (*foreach_option)(VdsCmdsOptionFunc func, void *user);
     void (*foreach_monitor)(void *host, VdsCmdsMonitorFunc func, void *user);
     /* The machine is to end, and maybe the process: once the reply is on its way. */

@@ -139,7 +139,11 @@ static void add_part(const VdsBackendInfo *info, void *user)
     Walk *walk = user;
     const VdsCmdsHost *host = walk->cmds->host;
     const char *label = info->id;
-    Chardev chardev = {.arena = walk->list.arena, .props = info->props};
+    Chardev chardev = {
+        .arena = walk->list.arena,
+        .props = info->props,
+        .pty = vds_props_get_string(info->props, "pty"), /* made by chardev-add */
+    };
     VdsProp pty = {0};
 
     host->foreach_monitor(host->user, same_label, &label);

@@ -18,6 +18,9 @@ struct VdsCmds {
     bool migration_events;    /* migrate-set-capabilities */
 };
 
+/* Nested members get dotted names.  (transfer full) (nullable): too large */
+VdsProps *vds_cmds_to_props(const VdsQapiType *type, const void *object);
+
 /* What a callback appends to; the reply gets a copy in the arena. */
 typedef struct {
     VdsArena *arena;

@@ -267,6 +267,11 @@ static void foreach_monitor(void *host, VdsCmdsMonitorFunc func, void *user)
     }
 }
 
+static int take_fd(void *host)
+{
+    return vds_monitor_take_fd(((VdsMainServer *)host)->monitor);
+}
+
 static void start_cmds(VdsMainServer *server)
 {
     server->host = (VdsCmdsHost){
@@ -275,6 +280,7 @@ static void start_cmds(VdsMainServer *server)
         .package = PACKAGE,
         .no_reboot = server->options->no_reboot,
         .kvm_asked = server->options->kvm,
+        .take_fd = take_fd,
         .foreach_option = vds_options_foreach,
         .foreach_monitor = foreach_monitor,
         .end = on_end,

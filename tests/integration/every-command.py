@@ -18,6 +18,16 @@ NET = "/machine/peripheral/net0/virtio-backend"
 # What to ask so that a command succeeds; the others need nothing.
 GOOD = {
     "balloon": [{"value": 32 << 20}],
+    "blockdev-add": [{"driver": "null-co", "node-name": "plugged"}],
+    "blockdev-del": [{"node-name": "plugged"}],
+    "chardev-add": [{"id": "plugged", "backend": {"type": "pty", "data": {}}}],
+    "chardev-remove": [{"id": "plugged"}],
+    "closefd": [],  # needs a descriptor: hotplug-descriptors
+    "getfd": [],
+    "netdev_add": [{"type": "user", "id": "plugged"}],
+    "netdev_del": [{"id": "plugged"}],
+    "object-add": [{"qom-type": "rng-random", "id": "plugged"}],
+    "object-del": [{"id": "plugged"}],
     "device_add": [{"driver": "virtio-replay", "id": "again", "prefix": "/again",
                     "file": str(RINGS / "packed.vds")}],
     "device_del": [{"id": "again"}],
