@@ -90,6 +90,8 @@ static const VdsBackendHandler handlers[VDS_VHOST_USER_REQUEST_COUNT] = {
     [VDS_VHOST_USER_REM_MEM_REG] = vds_backend_remove_region,
     [VDS_VHOST_USER_SET_STATUS] = vds_backend_set_status,
     [VDS_VHOST_USER_GET_STATUS] = vds_backend_get_status,
+    [VDS_VHOST_USER_SET_DEVICE_STATE_FD] = vds_backend_set_state_fd,
+    [VDS_VHOST_USER_CHECK_DEVICE_STATE] = vds_backend_check_state,
 };
 
 uint64_t vds_vhost_user_backend_protocol_features(void)
@@ -103,6 +105,7 @@ uint64_t vds_vhost_user_backend_protocol_features(void)
         VDS_VHOST_USER_P_RESET_DEVICE,
         VDS_VHOST_USER_P_CONFIGURE_MEM_SLOTS,
         VDS_VHOST_USER_P_STATUS,
+        VDS_VHOST_USER_P_DEVICE_STATE,
     };
     uint64_t features = 0;
 

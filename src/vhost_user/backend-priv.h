@@ -78,6 +78,8 @@ struct VdsVhostUserBackend {
     GSource *interrupts;   /* (nullable) the device's */
     GSource *polling;      /* (nullable) for rings without a kick descriptor */
     VdsBackendStop *stop;  /* (nullable) for which no more is read */
+    int state_fd;          /* -1; owned: a state to be loaded */
+    bool saved;            /* ours, since the last check */
     VdsBackendRing *rings; /* n_rings */
 };
 
@@ -98,7 +100,14 @@ typedef bool (*VdsBackendHandler)(VdsVhostUserBackend *backend,
 /* By request; (nullable): not offered. */
 VdsBackendHandler vds_backend_handler(uint32_t request);
 
-/* backend-rings.c */
+/* backend-place.c: where it lies; and where it goes on, too.  RING, VDS_GUESTMEM_ERROR.
+ */
+bool vds_ring_place(const VdsVhostUserBackend *backend, unsigned n, VdsQueueSetup *setup,
+                    GError **error);
+bool vds_ring_setup(const VdsVhostUserBackend *backend, unsigned n, VdsQueueSetup *setup,
+                    GError **error);
+
+/* backend-vrings.c: messages */
 bool vds_backend_set_num(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                          VdsVhostUserMessage *reply, GError **error);
 bool vds_backend_set_address(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
@@ -115,6 +124,21 @@ bool vds_backend_set_err(VdsVhostUserBackend *backend, VdsVhostUserMessage *mess
                          VdsVhostUserMessage *reply, GError **error);
 bool vds_backend_set_enable(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                             VdsVhostUserMessage *reply, GError **error);
+
+/* backend-rings.c */
+bool vds_ring_fail(GError **error, VdsVhostUserError code, const char *rule, unsigned n,
+                   const char *why);
+bool vds_ring_is_started(const VdsBackendRing *ring);
+void vds_ring_show(VdsVhostUserBackend *backend, unsigned n);
+/* New descriptors become the device's. */
+bool vds_ring_hand_over(VdsVhostUserBackend *backend, unsigned n, GError **error);
+/* Its kick descriptor goes: the front-end gives a new one before it starts again. */
+void vds_ring_let_go(VdsVhostUserBackend *backend, unsigned n);
+/* Starts it if nothing is missing any more. */
+bool vds_ring_settle(VdsVhostUserBackend *backend, unsigned n, GError **error);
+bool vds_ring_move(VdsVhostUserBackend *backend, unsigned n, GError **error);
+/* It counts as stopped from here on; the device may still have requests. */
+void vds_ring_hold(VdsBackendRing *ring);
 /* ENABLE or DISABLE for one, STOP for one (its requests under way are void). */
 bool vds_backend_ring_event(VdsVhostUserBackend *backend, unsigned n, VdsRingEvent event,
                             GError **error);
@@ -169,3 +193,10 @@ bool vds_backend_device_start(VdsVhostUserBackend *backend, GError **error);
 void vds_backend_show(VdsVhostUserBackend *backend);
 /* The device has something to tell: config changes, and that it is broken. */
 void vds_backend_watch_device(VdsVhostUserBackend *backend);
+
+/* backend-state.c */
+bool vds_backend_set_state_fd(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                              VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_check_state(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                             VdsVhostUserMessage *reply, GError **error);
+void vds_backend_forget_state(VdsVhostUserBackend *backend);

@@ -70,6 +70,7 @@ static void backend_leave(VdsVhostUserBackend *backend, const char *reason)
     }
     vds_backend_forget_rings(backend);
     clear_source(&backend->polling);
+    vds_backend_forget_state(backend);
     g_clear_pointer(&backend->link, vds_vhost_user_link_free);
     g_clear_pointer(&backend->channel, vds_vhost_user_link_free);
     /* The device keeps the memory that its last words are about. */
@@ -230,6 +231,7 @@ VdsVhostUserBackend *vds_vhost_user_backend_new(const VdsVhostUserBackendConfig 
     backend->server = config->server;
     backend->reconnect_s = config->reconnect_s;
     backend->listen_fd = -1;
+    backend->state_fd = -1;
     backend->n_rings = config->n_rings ? MIN(config->n_rings, VDS_BACKEND_MAX_RINGS)
                                        : count_rings(device);
     backend->queue_num = config->queue_num ? config->queue_num : backend->n_rings;

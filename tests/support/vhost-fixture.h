@@ -75,7 +75,8 @@ static inline void served_clear(Served *served)
     (LOOP_BIT(VDS_VHOST_USER_P_REPLY_ACK) | LOOP_BIT(VDS_VHOST_USER_P_CONFIG) |          \
      LOOP_BIT(VDS_VHOST_USER_P_STATUS) | LOOP_BIT(VDS_VHOST_USER_P_MQ) |                 \
      LOOP_BIT(VDS_VHOST_USER_P_RESET_DEVICE) | LOOP_BIT(VDS_VHOST_USER_P_BACKEND_REQ) |  \
-     LOOP_BIT(VDS_VHOST_USER_P_CONFIGURE_MEM_SLOTS))
+     LOOP_BIT(VDS_VHOST_USER_P_CONFIGURE_MEM_SLOTS) |                                    \
+     LOOP_BIT(VDS_VHOST_USER_P_DEVICE_STATE))
 #define SERVED_PROTOCOL_BIT LOOP_BIT(VDS_VHOST_USER_F_PROTOCOL_FEATURES)
 
 static inline void served_greet(Served *served)

@@ -36,7 +36,7 @@ static void assert_refused(const Served *served, const char *rule)
     }
 }
 
-/* ---- the whole path ---------------------------------------------------------------- */
+/* ---- the whole path -------------------------------------------------------------- */
 
 static const uint64_t formats[] = {LOOP_SPLIT, LOOP_SPLIT_EVENT, LOOP_PACKED,
                                    LOOP_PACKED_EVENT};
@@ -145,7 +145,7 @@ static void test_leaving_with_requests_under_way(void **state)
     assert_int_equal(count_descriptors(), before);
 }
 
-/* ---- lives ------------------------------------------------------------------------- */
+/* ---- lives ----------------------------------------------------------------------- */
 
 /* SeaBIOS, then Linux: one connection, other features, memory sent once. */
 static void test_two_drivers_on_one_connection(void **state)
@@ -239,7 +239,7 @@ static void test_reset_device_and_owner(void **state)
     }
 }
 
-/* ---- ring states ------------------------------------------------------------------- */
+/* ---- ring states ----------------------------------------------------------------- */
 
 /* V9: what was kicked before is found when the ring is enabled. */
 static void test_kick_before_enable(void **state)
@@ -336,7 +336,7 @@ static void test_addresses_of_a_running_ring(void **state)
     served_clear(&served);
 }
 
-/* ---- memory ------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------- */
 
 static uint64_t region_message(Served *served, uint32_t request,
                                const VdsVhostUserRegion *region, int fd)
@@ -418,7 +418,7 @@ static void test_memory_that_cannot_be(void **state)
     served_clear(&served);
 }
 
-/* ---- what is refused --------------------------------------------------------------- */
+/* ---- what is refused ------------------------------------------------------------- */
 
 static void greet_only(Served *served)
 {
@@ -562,7 +562,7 @@ static void test_bytes_that_are_no_message(void **state)
     served_clear(&served);
 }
 
-/* ---- the device -------------------------------------------------------------------- */
+/* ---- the device ------------------------------------------------------------------ */
 
 static void config_message(VdsVhostUserMessage *message, uint32_t request,
                            uint32_t offset, uint32_t size, uint32_t flags)
@@ -688,7 +688,52 @@ static void test_config_changes_and_errors(void **state)
     served_clear(&served);
 }
 
-/* ---- what queries see -------------------------------------------------------------- */
+/* ---- a migration ----------------------------------------------------------------- */
+
+static uint64_t transfer(Served *served, uint32_t direction, uint32_t phase, int fd)
+{
+    VdsVhostUserMessage message;
+
+    vds_vhost_user_message_init(&message, VDS_VHOST_USER_SET_DEVICE_STATE_FD);
+    message.u.transfer = (VdsVhostUserTransfer){direction, phase};
+    vds_vhost_user_message_add_fd(&message, fd);
+    return front_ask(&served->front, &message);
+}
+
+/* There is no state: an empty one comes out, and goes in. */
+static void test_device_state(void **state)
+{
+    unsigned before = count_descriptors();
+    Served served;
+    int ends[2];
+    char byte;
+
+    served_init(&served);
+    served_start(&served, LOOP_SPLIT);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(transfer(&served, 0, 0, dup(ends[1])), 0x101); /* a ring runs */
+    front_base(&served.front, 0);
+    assert_int_equal(transfer(&served, 2, 0, dup(ends[1])), 0x101);
+    assert_int_equal(transfer(&served, 0, 1, dup(ends[1])), 0x101);
+    assert_int_equal(front_get(&served.front, VDS_VHOST_USER_CHECK_DEVICE_STATE), 1);
+    assert_int_equal(transfer(&served, 0, 0, ends[1]), 0x100);
+    assert_int_equal(read(ends[0], &byte, 1), 0);
+    assert_int_equal(front_get(&served.front, VDS_VHOST_USER_CHECK_DEVICE_STATE), 0);
+    assert_int_equal(front_get(&served.front, VDS_VHOST_USER_CHECK_DEVICE_STATE), 1);
+    close(ends[0]);
+    for (unsigned bytes = 0; bytes < 2; bytes++) {
+        assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+        assert_int_equal(transfer(&served, 1, 0, ends[0]), 0x100);
+        assert_int_equal(write(ends[1], "xx", bytes), bytes);
+        close(ends[1]);
+        assert_int_equal(front_get(&served.front, VDS_VHOST_USER_CHECK_DEVICE_STATE),
+                         bytes);
+    }
+    served_clear(&served);
+    assert_int_equal(count_descriptors(), before);
+}
+
+/* ---- what queries see ------------------------------------------------------------ */
 
 static void test_what_queries_see(void **state)
 {
@@ -731,7 +776,7 @@ static void test_what_queries_see(void **state)
     served_clear(&served);
 }
 
-/* ---- the socket -------------------------------------------------------------------- */
+/* ---- the socket ------------------------------------------------------------------ */
 
 static void test_connecting(void **state)
 {
@@ -825,6 +870,7 @@ int main(void)
         cmocka_unit_test(test_config_space),
         cmocka_unit_test(test_status),
         cmocka_unit_test(test_config_changes_and_errors),
+        cmocka_unit_test(test_device_state),
         cmocka_unit_test(test_what_queries_see),
         cmocka_unit_test(test_connecting),
         cmocka_unit_test(test_a_live_socket_is_not_replaced),
