@@ -48,6 +48,8 @@ typedef struct {
     void (*device_deleted)(void *user, const char *id /* (nullable) */, const char *path);
     /* pages of 4 KiB that a balloon's driver says it gave; see open_mailbox */
     void (*balloon_changed)(void *user, uint32_t pages);
+    /* the serial port of this id, which may be gone by now; see open_mailbox */
+    void (*port_changed)(void *user, const char *id, bool open);
     void *user;
 } VdsMachineListener;
 

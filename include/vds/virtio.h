@@ -481,6 +481,8 @@ struct VdsDeviceHost {
     /* A balloon's driver gave or took memory: tells who listens to the machine, on the
      * main loop.  Any thread, while the machine lives. */
     void (*balloon_changed)(void *machine, uint32_t pages);
+    /* Likewise: a program of the guest's opened or closed a serial port. */
+    void (*port_changed)(void *machine, const char *id, bool open);
     /* What devices of one machine share by name: made with the first that asks, and freed
      * behind the last device of the machine.  Borrowed. */
     void *(*share)(const VdsDeviceHost *host, const char *name,

@@ -43,6 +43,11 @@ static void on_balloon_changed(void *user, uint32_t pages)
     vds_cmds_balloon_changed(user, pages);
 }
 
+static void on_port_changed(void *user, const char *id, bool open)
+{
+    qapi_event_vserport_change(((VdsCmds *)user)->sink, id, open);
+}
+
 VdsCmds *vds_cmds_new(VdsMachine *machine, const VdsCmdsHost *host,
                       const VdsEventSink *sink)
 {
@@ -55,6 +60,7 @@ VdsCmds *vds_cmds_new(VdsMachine *machine, const VdsCmdsHost *host,
         .powered_off = on_powered_off,
         .device_deleted = on_device_deleted,
         .balloon_changed = on_balloon_changed,
+        .port_changed = on_port_changed,
         .user = cmds,
     };
 

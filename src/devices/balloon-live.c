@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "balloon-priv.h"
+#include "teller-priv.h"
 
 enum {
     PAGE_SHIFT = 12, /* of a balloon, whatever the guest's pages are */
@@ -21,9 +22,7 @@ struct VdsBalloon {
     VdsVirtioDevice *device;
     VdsBalloonConfig config;
     VdsBalloonStats *stats;
-    uint32_t actual;  /* as told last */
-    VdsIoTimer *news; /* (nullable) runs for a while after each */
-    bool quiet;       /* news runs */
+    VdsTeller teller; /* of what the driver says it gave */
 };
 
 /* ---- pages ------------------------------------------------------------------------- */
@@ -128,41 +127,12 @@ static uint32_t get_actual(const VdsBalloon *balloon)
     return GUINT32_FROM_LE(pages);
 }
 
-/* The first change at once, then the newest once a period. */
-static void tell(VdsBalloon *balloon)
-{
-    uint32_t actual = get_actual(balloon);
-
-    if (balloon->quiet || actual == balloon->actual) {
-        return;
-    }
-    balloon->actual = actual;
-    if (balloon->config.changed) {
-        balloon->config.changed(balloon->config.user, actual);
-    }
-    if (balloon->news) {
-        balloon->quiet = true;
-        vds_io_timer_set(balloon->news, VDS_BALLOON_NEWS_MS * UINT64_C(1000000), 0);
-    }
-}
-
-static void on_news_timer(void *user)
-{
-    VdsBalloon *balloon = user;
-
-    balloon->quiet = false;
-    tell(balloon);
-}
-
 static void balloon_config_written(void *instance, unsigned offset, unsigned len)
 {
     VdsBalloon *balloon = instance;
 
-    if (!balloon->news) { /* none: then every change is told */
-        balloon->news = vds_io_timer_new(vds_virtio_device_get_io_thread(balloon->device),
-                                         on_news_timer, balloon, NULL);
-    }
-    tell(balloon);
+    vds_teller_set(&balloon->teller, vds_balloon_get_thread(balloon),
+                   get_actual(balloon));
 }
 
 /* ---- what the device asks of us ---------------------------------------------------- */
@@ -222,9 +192,7 @@ static void balloon_reset(void *instance)
 
     vds_balloon_stats_stop(balloon->stats);
     vds_balloon_stats_drop(balloon->stats, NULL);
-    vds_io_timer_free(g_steal_pointer(&balloon->news));
-    balloon->quiet = false;
-    balloon->actual = 0;
+    vds_teller_reset(&balloon->teller, 0);
     vds_virtio_device_set_config(balloon->device, VDS_BALLOON_ACTUAL, &none,
                                  sizeof(none));
 }
@@ -260,6 +228,7 @@ VdsBalloon *vds_balloon_new(const VdsBalloonConfig *config)
     VdsBalloon *balloon = g_new0(VdsBalloon, 1);
 
     balloon->config = *config;
+    balloon->teller = (VdsTeller){.tell = config->changed, .user = config->user};
     balloon->stats = vds_balloon_stats_new();
     return balloon;
 }

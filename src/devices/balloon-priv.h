@@ -23,8 +23,6 @@ enum {
     VDS_BALLOON_CONFIG_MAX = 16,
 };
 
-enum { VDS_BALLOON_NEWS_MS = 1000 }; /* QEMU tells of a change once a second at most */
-
 typedef struct {
     bool hint, reporting; /* the queues that come with these features */
     /* (nullable) the driver changed what it says it gave, in pages of 4 KiB; on the I/O

@@ -122,7 +122,7 @@ static void on_port_ready(VdsSerialPort *port, uint16_t value)
 
 static void on_port_open(VdsSerialPort *port, uint16_t value)
 {
-    port->guest_open = value != 0;
+    vds_serial_port_set_guest_open(port, value != 0);
     vds_serial_port_update(port);
 }
 

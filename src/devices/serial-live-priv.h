@@ -6,6 +6,7 @@
 
 #include <stdatomic.h>
 
+#include "teller-priv.h"
 #include "serial-priv.h"
 
 /* One id.  What its driver is to be told is a set of bits, so however slowly control
@@ -37,13 +38,16 @@ struct VdsSerialPort {
     VdsSerial *serial;
     uint32_t nr;
     bool console;
-    char *name;          /* (nullable) */
+    char *id, *name;     /* (nullable) */
     VdsSerialWire *wire; /* (nullable) */
+    void (*changed)(void *user, const char *id, bool open);
+    void *changed_user;
 
     bool ready;             /* the driver has it */
     atomic_bool guest_open; /* a program of the guest's has it; any thread reads */
     atomic_bool host_open;  /* the wire is open; any thread reads */
     bool starved;           /* there was no buffer to receive into */
+    VdsTeller teller;       /* of guest_open */
     VdsIo *sending;         /* (nullable) popped; the wire has taken a part */
     VdsBuf rest;            /* of what was being sent when its queue was stopped */
 };
@@ -60,7 +64,8 @@ void vds_serial_control_handle(VdsSerial *serial, VdsVirtQueue *queue);
 /* serial-port.c: ports' traffic */
 bool vds_serial_port_is_open(const VdsSerialPort *port); /* to the outside */
 void vds_serial_port_update(VdsSerialPort *port);        /* what it waits for */
-void vds_serial_port_handle_in(VdsSerialPort *port);     /* a kick: there are buffers */
+void vds_serial_port_set_guest_open(VdsSerialPort *port, bool open);
+void vds_serial_port_handle_in(VdsSerialPort *port); /* a kick: there are buffers */
 void vds_serial_port_handle_out(VdsSerialPort *port /* (nullable) */,
                                 VdsVirtQueue *queue);
 void vds_serial_port_start(VdsSerialPort *port);

@@ -240,7 +240,7 @@ void vds_serial_port_stop(VdsSerialPort *port)
 void vds_serial_port_reset(VdsSerialPort *port)
 {
     port->ready = false;
-    port->guest_open = false;
+    vds_serial_port_set_guest_open(port, false);
     if (port->sending) {
         vds_virt_queue_drop(queue_out(port), g_steal_pointer(&port->sending));
     }
@@ -302,6 +302,7 @@ static void detach(void *user)
     bool unknown = (slot->pending & VDS_SERIAL_TELL_ADD) != 0;
 
     vds_serial_port_stop(port);
+    vds_teller_reset(&port->teller, 0);
     if (port->sending) {
         discard(port, queue_out(port));
         vds_virt_queue_flush(queue_out(port));
@@ -313,8 +314,22 @@ static void detach(void *user)
     }
 }
 
-VdsSerialPort *vds_serial_port_new(VdsSerial *serial, uint32_t nr, const char *name,
-                                   bool console, VdsSerialWire *wire, GError **error)
+static void tell_opened(void *user, uint32_t open)
+{
+    const VdsSerialPort *port = user;
+
+    port->changed(port->changed_user, port->id, open != 0);
+}
+
+void vds_serial_port_set_guest_open(VdsSerialPort *port, bool open)
+{
+    port->guest_open = open;
+    vds_teller_set(&port->teller, vds_virtio_device_get_io_thread(port->serial->device),
+                   open);
+}
+
+VdsSerialPort *vds_serial_port_new(VdsSerial *serial, const VdsSerialPortConfig *config,
+                                   GError **error)
 {
     VdsIoThread *thread = vds_virtio_device_get_io_thread(serial->device);
     VdsSerialPort *port;
@@ -324,10 +339,16 @@ VdsSerialPort *vds_serial_port_new(VdsSerial *serial, uint32_t nr, const char *n
     }
     port = g_new0(VdsSerialPort, 1);
     port->serial = serial;
-    port->nr = nr;
-    port->name = g_strdup(name);
-    port->console = console;
-    port->wire = wire;
+    port->nr = config->nr;
+    port->id = g_strdup(config->id);
+    port->name = g_strdup(config->name);
+    port->console = config->console;
+    port->wire = config->wire;
+    port->changed = config->changed;
+    port->changed_user = config->user;
+    if (port->id && port->changed) {
+        port->teller = (VdsTeller){.tell = tell_opened, .user = port};
+    }
     vds_io_thread_call(thread, attach, port);
     return port;
 }
@@ -338,6 +359,7 @@ void vds_serial_port_free(VdsSerialPort *port)
                        port);
     vds_serial_wire_free(port->wire);
     vds_buf_clear(&port->rest);
+    g_free(port->id);
     g_free(port->name);
     g_free(port);
 }

@@ -54,10 +54,20 @@ VdsSerial *vds_serial_new(uint32_t max_ports);
 VdsVirtioDevice **vds_serial_device(VdsSerial *serial);
 extern const VdsDeviceOps vds_serial_ops; /* its instance: a VdsSerial */
 
-/* A port that is not there yet, below max_ports; on the main loop.  SYSTEM.  The wire
- * (nullable) is (transfer full) on success. */
-VdsSerialPort *vds_serial_port_new(VdsSerial *serial, uint32_t nr, const char *name,
-                                   bool console, VdsSerialWire *wire, GError **error);
+typedef struct {
+    uint32_t nr;      /* not there yet, below max_ports */
+    const char *id;   /* (nullable) of its device: nobody is told of what has none */
+    const char *name; /* (nullable) */
+    bool console;
+    VdsSerialWire *wire; /* (nullable) (transfer full) on success */
+    /* (nullable) a program of the guest's opened or closed it; on the I/O thread */
+    void (*changed)(void *user, const char *id, bool open);
+    void *user;
+} VdsSerialPortConfig;
+
+/* On the main loop.  SYSTEM. */
+VdsSerialPort *vds_serial_port_new(VdsSerial *serial, const VdsSerialPortConfig *config,
+                                   GError **error);
 /* Before its device goes. */
 void vds_serial_port_free(VdsSerialPort *port);
 uint32_t vds_serial_port_get_nr(const VdsSerialPort *port);

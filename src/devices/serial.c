@@ -185,9 +185,16 @@ static VdsSerialPort *port_add(const VdsDeviceArgs *args, uint32_t nr, bool cons
         g_propagate_error(error, g_steal_pointer(&failed));
         return NULL;
     }
-    port = vds_serial_port_new(bus->serial, nr,
-                               vds_property_set_get_text(args->properties, "name"),
-                               console, wire, error);
+    port = vds_serial_port_new(bus->serial,
+                               &(VdsSerialPortConfig){.nr = nr,
+                                                      .id = args->id,
+                                                      .name = vds_property_set_get_text(
+                                                          args->properties, "name"),
+                                                      .console = console,
+                                                      .wire = wire,
+                                                      .changed = args->host->port_changed,
+                                                      .user = args->host->machine},
+                               error);
     if (port) {
         wire = NULL;
     }

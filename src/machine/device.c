@@ -261,6 +261,7 @@ static bool device_realize(VdsMachine *machine, VdsDevice *device, VdsBus *bus,
         .claim_backend = host_claim_backend,
         .put = vds_registry_put,
         .balloon_changed = vds_news_balloon_changed,
+        .port_changed = vds_news_port_changed,
         .share = vds_shared_get,
     };
     g_autofree char *path = vds_node_path(device->node);

@@ -115,6 +115,7 @@ bool vds_live_get(const VdsEntry *entry, const char *name, VdsProp *value);
 /* ---- news.c ---- */
 
 void vds_news_balloon_changed(void *machine, uint32_t pages);
+void vds_news_port_changed(void *machine, const char *id, bool open);
 
 /* ---- bus.c ---- */
 

@@ -64,5 +64,16 @@ def test_device_deleted():
         equal(client.events, [])
 
 
+def test_port_opened():
+    with Daemon("-S", "-device", "virtio-serial-pci,id=s0,workload=light", "-chardev", "null,id=c0",
+                "-device", "virtserialport,id=port0,chardev=c0") as daemon:
+        client = daemon.client()
+        client.command("cont")
+        equal(client.event("VSERPORT_CHANGE")["data"], {"id": "port0", "open": True})
+        client.command("stop")
+        client.command("system_reset")
+        equal(client.event("VSERPORT_CHANGE")["data"], {"id": "port0", "open": False})
+
+
 if __name__ == "__main__":
-    run(test_run_state, test_reset, test_device_deleted)
+    run(test_run_state, test_reset, test_device_deleted, test_port_opened)

@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <glib/gstdio.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -1029,6 +1030,58 @@ static void test_socket_paths(void **state)
     fixture_clear(&fixture);
 }
 
+/* ---- who is told ---- */
+
+static void on_port_changed(void *user, const char *id, bool open)
+{
+    g_string_append_printf(user, "%s=%d ", id, open);
+}
+
+static void wait_told(VdsMailbox *mailbox, const GString *told, const char *expected)
+{
+    while (told->len < strlen(expected)) {
+        struct pollfd wait = {.fd = vds_mailbox_get_fd(mailbox), .events = POLLIN};
+
+        assert_int_equal(poll(&wait, 1, DOOR_PATIENCE_MS), 1);
+        vds_mailbox_run(mailbox);
+    }
+    assert_string_equal(told->str, expected);
+}
+
+/* What is opened is told at once, what follows within a second as one; a reset closes; a
+ * port without id, or one that stays as it is, is nobody's news. */
+static void test_told(void **state)
+{
+    g_autoptr(GString) told = g_string_new(NULL);
+    const VdsMachineListener listener = {.port_changed = on_port_changed, .user = told};
+    VdsMailbox *mailbox;
+    Fixture fixture;
+    Door *door = &fixture.door;
+
+    fixture_init(&fixture, NULL, NULL);
+    mailbox = vds_machine_open_mailbox(door->machine, NULL);
+    assert_non_null(mailbox);
+    vds_machine_set_listener(door->machine, &listener);
+    assert_true(door_plug(door, "virtserialport,id=p,nr=1", NULL));
+    assert_true(door_plug(door, "virtserialport,nr=2", NULL));
+    door_start(door, DOOR_SPLIT);
+    offer_control(door, 8);
+    say(door, UINT32_MAX, DEVICE_READY, 1);
+    say(door, 2, PORT_OPEN, 1);
+    say(door, 1, PORT_OPEN, 0);
+    say(door, 1, PORT_OPEN, 1);
+    for (unsigned i = 0; i < 4; i++) {
+        say(door, 1, PORT_OPEN, i % 2 == 1);
+    }
+    wait_told(mailbox, told, "p=1 ");
+    door_reset(door);
+    wait_told(mailbox, told, "p=1 p=0 ");
+    assert_true(vds_machine_device_del(door->machine, "p", NULL));
+    vds_mailbox_run(mailbox);
+    assert_string_equal(told->str, "p=1 p=0 ");
+    fixture_clear(&fixture);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -1059,6 +1112,7 @@ int main(void)
         cmocka_unit_test(test_hot_plug),
         cmocka_unit_test(test_refused),
         cmocka_unit_test(test_socket_paths),
+        cmocka_unit_test(test_told),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
