@@ -326,12 +326,12 @@ void vds_virt_queue_drop(VdsVirtQueue *queue, VdsIo *io)
 /* ---- notifications ------------------------------------------------------------------
  */
 
+/* With an eventfd from elsewhere the ISR is elsewhere, too. */
 void vds_queue_interrupt(VdsVirtQueue *queue)
 {
     VdsVirtioDevice *device = queue->device;
     bool told = false;
 
-    atomic_fetch_or_explicit(&device->isr, 1, memory_order_relaxed);
     pthread_mutex_lock(&queue->lock);
     if (queue->call_fd >= 0) {
         (void)eventfd_write(queue->call_fd, 1); /* non-blocking; full is told, too */
@@ -339,6 +339,7 @@ void vds_queue_interrupt(VdsVirtQueue *queue)
     }
     pthread_mutex_unlock(&queue->lock);
     if (!told) {
+        atomic_fetch_or_explicit(&device->isr, 1, memory_order_relaxed);
         vds_doorbell_ring(atomic_load_explicit(&device->interrupts, memory_order_acquire),
                           queue->index);
     }
