@@ -158,8 +158,10 @@ class Daemon:
     that it ends well."""
 
     def __init__(self, *args, qmp=True, env=None, stdin=subprocess.DEVNULL, stdout=None,
-                 pass_fds=(), preexec_fn=None, expect_exit=0):
+                 pass_fds=(), preexec_fn=None, expect_exit=0, prepare=None):
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="vds-"))
+        if prepare:
+            prepare(self.dir)  # files that the arguments name
         self.sock = self.dir / "qmp"
         self.expect_exit = expect_exit
         self.argv = [daemon_path()]
@@ -240,11 +242,12 @@ def refused(desc, cls="GenericError"):
         raise AssertionError(f"not refused: expected {cls} {desc!r}")
 
 
-def run(*tests):
+def report(*tests, names=None):
+    """TAP of each; True when none failed."""
     failed = 0
     print(f"1..{len(tests)}")
     for n, test in enumerate(tests, 1):
-        name = test.__name__.removeprefix("test_")
+        name = names[n - 1] if names else test.__name__.removeprefix("test_")
         try:
             test()
             print(f"ok {n} - {name}", flush=True)
@@ -253,4 +256,8 @@ def run(*tests):
             print(f"not ok {n} - {name}", flush=True)
             for line in traceback.format_exc().splitlines():
                 print(f"# {line}", flush=True)
-    sys.exit(1 if failed else 0)
+    return failed == 0
+
+
+def run(*tests):
+    sys.exit(0 if report(*tests) else 1)

@@ -60,14 +60,25 @@ test_needs=("${build_needs[@]}"
     cmd:clang-format=clang-format
     cmd:socat=socat
 )
-# Other people's programs that ours is tested with.
-peer_needs=(
+# The Linux guest of tests/guest and of docs/demo --guest.
+guest_needs=(
     cmd:qemu-system-x86_64=qemu-system-x86
+    "file:/boot/vmlinuz-*-cloud-amd64=linux-image-cloud-amd64"
+    cmd:busybox=busybox-static
+    cmd:cpio=cpio
+    file:/sbin/modprobe=kmod
+)
+# Other people's programs that ours is tested with.
+peer_needs=("${guest_needs[@]}"
     cmd:go=golang-go
     file:/usr/share/gocode/src/github.com/digitalocean/go-qemu=golang-github-digitalocean-go-qemu-dev
     file:/usr/share/gocode/src/github.com/kata-containers/govmm=golang-github-kata-containers-govmm-dev
     cmd:dpkg-source=dpkg-dev
     cmd:valgrind=valgrind
+    cmd:qemu-storage-daemon=qemu-system-common
+    cmd:dpdk-testpmd=dpdk-dev
+    "file:/usr/lib/*/dpdk/pmds-*/librte_net_virtio.so*=librte-net-virtio23"
+    "file:/usr/lib/*/dpdk/pmds-*/librte_net_vhost.so*=librte-net-vhost23"
     file:/usr/sbin/libvirtd=libvirt-daemon
     "file:/usr/lib/*/libvirt/connection-driver/libvirt_driver_qemu.so=libvirt-daemon-driver-qemu"
     cmd:virsh=libvirt-clients

@@ -1,0 +1,308 @@
+"""A Linux guest drives disks, network cards and an entropy source of ours: its data is
+whole, queries in between cost it nothing, and QEMU says of its half what we say of ours.
+
+One boot for all of it.  QEMU's queue-status stops a vhost-user ring, so it is asked last.
+"""
+
+import fnmatch
+import hashlib
+import os
+import pathlib
+import random
+import sys
+import threading
+import time
+
+import guest as guests
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
+import vds  # noqa: E402  pylint: disable=wrong-import-position
+
+DISK = 32 << 20
+# ids are the same on both sides: so are the paths
+SERVED = {"blk0": 2, "rng0": 1, "net0": 2, "net1": 2}  # rings that are the back-end's
+
+
+def path(name):
+    return f"/machine/peripheral/{name}/virtio-backend"
+
+
+class Setting:
+    """Our daemon with its devices, and the guest on them."""
+
+    def __init__(self):
+        self.daemon = vds.Daemon(
+            "-blockdev", "file,node-name=f0,filename={dir}/disk",
+            "-device", "virtio-blk-pci,id=blk0,drive=f0,num-queues=2,vhost-user={dir}/blk0",
+            "-device", "virtio-rng-pci,id=rng0,vhost-user={dir}/rng0",
+            "-netdev", "hubport,id=h0,hubid=0", "-netdev", "hubport,id=h1,hubid=0",
+            "-device", "virtio-net-pci,id=net0,netdev=h0,vhost-user={dir}/net0",
+            "-device", "virtio-net-pci,id=net1,netdev=h1,vhost-user={dir}/net1",
+            prepare=self.make_disk)
+        self.guest = None
+
+    def make_disk(self, folder):
+        self.content = random.Random(1).randbytes(DISK)
+        (folder / "disk").write_bytes(self.content)
+
+    def __enter__(self):
+        self.daemon.__enter__()
+        try:
+            self.ours = self.daemon.client()
+            self.guest = guests.Guest(*self.devices())
+        except BaseException:
+            self.daemon.__exit__(*sys.exc_info())
+            raise
+        return self
+
+    def devices(self):
+        words = []
+        for name in SERVED:
+            words += ["-chardev", f"socket,id=c{name},path={self.daemon.dir / name}"]
+        # This QEMU dies of vhost-user-net with MSI-X under software emulation: vectors=0.
+        for n in range(2):
+            words += ["-netdev", f"vhost-user,id=n{n},chardev=cnet{n}",
+                      "-device", f"virtio-net-pci,netdev=n{n},id=net{n},vectors=0,"
+                                 f"mac=52:54:00:00:00:0{n + 1}"]
+        return words + ["-device", "vhost-user-blk-pci,id=blk0,chardev=cblk0,num-queues=2",
+                        "-device", "vhost-user-rng-pci,id=rng0,chardev=crng0"]
+
+    def __exit__(self, kind, value, trace):
+        if self.guest:
+            self.guest.__exit__(kind, value, trace)
+        self.daemon.__exit__(kind, value, trace)
+
+
+def check_disk(setting):
+    """What is in the file is what the guest reads, and the other way round."""
+    guest = setting.guest
+    vds.equal(guest.sh("cat /sys/block/vda/size"), str(DISK // 512))
+    vds.equal(guest.sh("md5sum < /dev/vda").split()[0], hashlib.md5(setting.content).hexdigest())
+    guest.sh("dd if=/dev/urandom of=/tmp/w bs=64k count=64 2>/dev/null && "
+             "dd if=/tmp/w of=/dev/vda bs=64k seek=100 conv=fsync 2>/dev/null")
+    written = guest.sh("md5sum < /tmp/w").split()[0]
+    disk = (setting.daemon.dir / "disk").read_bytes()
+    start, length = 100 << 16, 64 << 16
+    vds.equal(hashlib.md5(disk[start:start + length]).hexdigest(), written)
+    vds.equal(disk[:start], setting.content[:start], "before what was written")
+    vds.equal(disk[start + length:], setting.content[start + length:], "behind it")
+
+
+def check_rng(setting):
+    guest = setting.guest
+    sums = {guest.sh("dd if=/dev/hwrng bs=512 count=8 2>/dev/null | md5sum") for _ in range(3)}
+    vds.equal(len(sums), 3, "three reads of the entropy source")
+    vds.equal(guest.sh("cat /sys/class/misc/hw_random/rng_current"), "virtio_rng.0")
+
+
+def check_net(setting):
+    """Two cards of one guest, the second in a network namespace of its own."""
+    guest = setting.guest
+    guest.sh("unshare -n sleep 1000 & echo $! > /tmp/ns; sleep 0.3; ip link set eth1 netns $(cat /tmp/ns); "
+             "ip addr add 10.0.0.1/24 dev eth0; ip link set eth0 up")
+    guest.sh("N='nsenter -t '$(cat /tmp/ns)' -n'; $N ip addr add 10.0.0.2/24 dev eth1; "
+             "$N ip link set eth1 up; mkdir -p /tmp/www; cp /tmp/w /tmp/www/w; "
+             "$N httpd -h /tmp/www; sleep 0.3")
+    said = guest.sh("ping -c 20 -i 0.05 -s 1400 10.0.0.2")
+    assert " 0% packet loss" in said, said
+    guest.sh("wget -q -O /tmp/got http://10.0.0.2/w && cmp /tmp/got /tmp/www/w")
+
+
+class Asker(threading.Thread):
+    """Asks the five commands at a rate, of every served ring, until it is told to stop."""
+
+    def __init__(self, daemon, per_second):
+        super().__init__()
+        self.client = daemon.client()
+        self.per_second = per_second
+        self.ended = threading.Event()
+        self.asked, self.bad = 0, []
+
+    def requests(self):
+        while True:
+            yield "x-query-virtio", {}
+            for name, rings in SERVED.items():
+                yield "x-query-virtio-status", {"path": path(name)}
+                for ring in range(rings):
+                    where = {"path": path(name), "queue": ring}
+                    yield "x-query-virtio-queue-status", where
+                    yield "x-query-virtio-vhost-queue-status", where
+                    yield "x-query-virtio-queue-element", where
+
+    def run(self):
+        start = time.monotonic()
+        for command, arguments in self.requests():
+            if self.ended.is_set():
+                break
+            reply = self.client.ask({"execute": command, "arguments": arguments})
+            if "return" not in reply:
+                self.bad.append((command, arguments, reply))
+            self.asked += 1
+            ahead = start + self.asked / self.per_second - time.monotonic()
+            if ahead > 0:
+                time.sleep(ahead)
+        self.seconds = time.monotonic() - start
+
+    def stop(self):
+        self.ended.set()
+        self.join()
+
+
+def work(setting):
+    """Reads, writes and downloads, each checked by the guest; returns the rounds."""
+    return int(setting.guest.sh(
+        "n=0; end=$(($(cut -d. -f1 /proc/uptime) + 8)); "
+        "while [ $(cut -d. -f1 /proc/uptime) -lt $end ]; do "
+        "dd if=/tmp/w of=/dev/vda bs=64k seek=200 oflag=direct 2>/dev/null && "
+        "dd if=/dev/vda of=/tmp/r bs=64k skip=200 count=64 iflag=direct 2>/dev/null && "
+        "cmp /tmp/w /tmp/r && wget -q -O /tmp/got http://10.0.0.2/w && cmp /tmp/got /tmp/w && "
+        "dd if=/dev/hwrng of=/dev/null bs=512 count=4 2>/dev/null || exit 1; n=$((n + 1)); done; echo $n",
+        seconds=120))
+
+
+def check_queries_under_load(setting):
+    """1,000 questions a second: every one answered, every byte of the guest's right."""
+    asker = Asker(setting.daemon, 1000)
+    before = setting.ours.command("x-query-virtio-queue-status", path=path("blk0"), queue=0)
+    asker.start()
+    try:
+        rounds = work(setting)
+    finally:
+        asker.stop()
+    vds.equal(asker.bad[:3], [])
+    assert rounds > 0
+    rate = asker.asked / asker.seconds
+    print(f"# {rounds} rounds, {rate:.0f} queries a second")
+    if os.environ.get("VDS_SANITIZED", "none") == "none":
+        assert rate > 500, f"only {rate:.0f} queries a second"
+    after = setting.ours.command("x-query-virtio-queue-status", path=path("blk0"), queue=0)
+    assert before["used-idx"] != after["used-idx"] or before["last-avail-idx"] != after["last-avail-idx"]
+
+
+def both(setting, command, name, **arguments):
+    def ask(client):
+        reply = client.ask({"execute": command, "arguments": {"path": path(name), **arguments}})
+        return reply.get("return", {"error": reply.get("error")})
+
+    return ask(setting.guest.qmp), ask(setting.ours)
+
+
+def differences(theirs, ours, where=""):
+    """The members that differ, as "a.b.c: theirs / ours"; lists of names by element."""
+    if isinstance(theirs, dict) and isinstance(ours, dict):
+        for name in sorted({*theirs, *ours}):
+            here = f"{where}.{name}" if where else name
+            if name not in theirs or name not in ours:
+                yield here, theirs.get(name, "absent"), ours.get(name, "absent")
+            else:
+                yield from differences(theirs[name], ours[name], here)
+    elif isinstance(theirs, list) and isinstance(ours, list) and all(
+            isinstance(name, str) for name in theirs + ours):
+        for name in sorted({*theirs} ^ {*ours}):  # "VIRTIO_X: what it means"
+            has = name in theirs
+            yield f"{where}.{name.split(':')[0]}", has, not has
+    elif theirs != ours:
+        yield where, theirs, ours
+
+
+def compare(found, excused):
+    """The differences that are not excused, and the excuses that were used."""
+    used, bad = set(), []
+    for where, theirs, ours in found:
+        excuse = next((row for row in excused if fnmatch.fnmatchcase(where, row)), None)
+        if excuse:
+            used.add(excuse)
+        else:
+            bad.append(f"{where}: QEMU {theirs!r}, here {ours!r}")
+    return bad, used
+
+
+PROTOCOLS = "vhost-dev.protocol-features."
+# Members of x-query-virtio-status that differ, and why.  "*" stands for any name.
+STATUS_EXCUSED = {
+    "host-features.*": "QEMU's is what its own device and ours offer together",
+    "isr": "a register of the front-end's transport: we ring a descriptor",
+    "queue-sel": "a register of the front-end's transport, which no message tells",
+    PROTOCOLS + "protocols.VHOST_USER_PROTOCOL_F_SLAVE_REQ": "today's name is BACKEND_REQ",
+    PROTOCOLS + "protocols.VHOST_USER_PROTOCOL_F_BACKEND_REQ": "QEMU 7.2 says SLAVE_REQ",
+    PROTOCOLS + "protocols.VHOST_USER_PROTOCOL_F_STATUS": "QEMU 7.2 has no name for it",
+    PROTOCOLS + "unknown-protocols": "QEMU 7.2 has no name for STATUS",
+}
+# The control queue of a network card stays in QEMU, and what belongs to it.
+NET_EXCUSED = {
+    "num-vqs": "the control queue is QEMU's",
+    "guest-features.*": "what the driver has of QEMU alone",
+    "backend-features.*": "for vhost-net QEMU shows what back-end and it offer together",
+    "vhost-dev.acked-features.dev-features.VHOST_USER_F_PROTOCOL_FEATURES":
+        "a bit of the protocol, which QEMU counts for net and for no other device",
+    "use-guest-notifier-mask": "how QEMU delivers interrupts",
+}
+
+
+def check_status(setting):
+    bad = []
+    for name in SERVED:
+        excused = {**STATUS_EXCUSED, **(NET_EXCUSED if name.startswith("net") else {})}
+        found = list(differences(*both(setting, "x-query-virtio-status", name)))
+        lines, used = compare(found, excused)
+        bad += [f"{name}: {line}" for line in lines]
+        print(f"# {name} differs in {', '.join(sorted(used))}")
+    assert not bad, "\n".join(bad)
+
+
+def check_vhost_queues(setting):
+    bad = []
+    for name, rings in SERVED.items():
+        for ring in range(rings):
+            theirs, ours = both(setting, "x-query-virtio-vhost-queue-status", name, queue=ring)
+            bad += [f"{name} {ring}: {line}" for line in
+                    compare(differences(theirs, ours), {"kick", "call"})[0]]
+            # QEMU keeps no number of them; ours are descriptors of this process
+            assert ours.get("kick", 0) > 2 and ours.get("call", 0) > 2, ours
+    assert not bad, "\n".join(bad)
+
+
+def check_elements(setting):
+    bad = []
+    for name, rings in SERVED.items():
+        for ring in range(rings):
+            for index in (0, 1, 5):
+                theirs, ours = both(setting, "x-query-virtio-queue-element", name, queue=ring, index=index)
+                bad += [f"{name} {ring} [{index}]: {line}"
+                        for line in compare(differences(theirs, ours), {})[0]]
+    assert not bad, "\n".join(bad)
+
+
+# QEMU asks the back-end for the index with GET_VRING_BASE, which stops the ring, and
+# prints the message's return code; its own device saw no used entry; and the default size
+# of a ring is each program's own.
+QUEUE_EXCUSED = {"last-avail-idx", "used-idx", "shadow-avail-idx", "signalled-used",
+                 "signalled-used-valid", "inuse", "vring-num-default"}
+
+
+def check_queue_status(setting):
+    """Last: afterwards QEMU's rings stand still, and ours still answer."""
+    bad = []
+    for name, rings in SERVED.items():
+        for ring in range(rings):
+            ours_before = setting.ours.command("x-query-virtio-queue-status", path=path(name), queue=ring)
+            theirs, ours = both(setting, "x-query-virtio-queue-status", name, queue=ring)
+            bad += [f"{name} {ring}: {line}" for line in
+                    compare(differences(theirs, ours), QUEUE_EXCUSED)[0]]
+            vds.equal(ours["last-avail-idx"], ours_before["last-avail-idx"])
+    assert not bad, "\n".join(bad)
+
+
+def main():
+    checks = [check_disk, check_rng, check_net, check_queries_under_load, check_status,
+              check_vhost_queues, check_elements, check_queue_status]
+    guests.images()  # skips here, where nothing runs yet
+    with Setting() as setting:
+        print(f"# up after {setting.guest.boot_seconds:.1f} s")
+        good = vds.report(*[lambda check=check: check(setting) for check in checks],
+                          names=[check.__name__.removeprefix("check_") for check in checks])
+    sys.exit(0 if good else 1)
+
+
+if __name__ == "__main__":
+    main()
