@@ -172,10 +172,10 @@ static void test_types(void **state)
         {"nope", true, ""},
         {NULL, true,
          "object<* container<object machine<object* device<object* bus<object* "
-         "accel<object* tcg-accel<accel memory-backend<object* "
+         "accel<object tcg-accel<accel memory-backend<object* "
          "memory-backend-file<memory-backend memory-backend-memfd<memory-backend "
          "memory-backend-ram<memory-backend rng-backend<object* rng-builtin<rng-backend "
-         "rng-random<rng-backend cryptodev-backend<object* "
+         "rng-random<rng-backend cryptodev-backend<object "
          "cryptodev-backend-builtin<cryptodev-backend event-loop-base<object* "
          "iothread<event-loop-base secret_common<object* secret<secret_common "
          "toy-machine<machine toy-base<device* toy-pci<toy-base toy-device<toy-base "
