@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "kind-priv.h"
 
 enum {
@@ -148,6 +150,28 @@ VdsBlk *vds_blk_new(const VdsBlkConfig *config);
 VdsVirtioDevice **vds_blk_device(VdsBlk *blk); /* to be set before any driver */
 extern const VdsDeviceOps vds_blk_ops;         /* its instance: a VdsBlk */
 
+/* ---- counters (blk-stats.c)
+ * ------------------------------------------------------------
+ */
+
+/* What is counted apart; NOT: what is not about the disk's bytes. */
+typedef enum {
+    VDS_BLK_COUNT_READ,
+    VDS_BLK_COUNT_WRITE,
+    VDS_BLK_COUNT_FLUSH,
+    VDS_BLK_COUNT_UNMAP,
+    VDS_BLK_COUNT_KINDS,
+    VDS_BLK_COUNT_NOT = VDS_BLK_COUNT_KINDS,
+} VdsBlkCountKind;
+
+/* The I/O thread counts, any thread reads. */
+typedef struct {
+    struct {
+        _Atomic uint64_t operations, bytes, failed, invalid, total_ns;
+    } kinds[VDS_BLK_COUNT_KINDS];
+    _Atomic uint64_t write_end; /* the highest byte written, plus one */
+} VdsBlkStats;
+
 /* ---- requests (blk-request.c)
  * ---------------------------------------------------------- */
 
@@ -169,6 +193,9 @@ struct VdsBlkRequest {
     bool used, in_engine;
     bool by_hand; /* ZERO: the file system cannot, so zeroes are written */
     bool flush;   /* a flush follows when nothing is left */
+    VdsBlkCountKind count;
+    bool counted_invalid;
+    uint64_t begun_ns, bytes; /* for the counters */
     VdsBlkRequest *next;
 };
 
@@ -193,6 +220,7 @@ uint64_t vds_blk_request_end(VdsBlkRequest *request);
  */
 
 struct VdsBlk {
+    VdsBlkStats stats;
     VdsVirtioDevice *device;
     VdsBlkDisk *disk;
     VdsIoThread *thread; /* borrowed: the device's */
@@ -216,6 +244,11 @@ struct VdsBlk {
     unsigned n_free;
     VdsBlkRequest *ready, **ready_end;
 };
+
+/* When it is known what the request asks, and when it is done. */
+void vds_blk_stats_begin(VdsBlkRequest *request);
+void vds_blk_stats_end(VdsBlkRequest *request);
+extern const VdsDeviceReading vds_blk_readings[];
 
 /* Out of its queue and on its way. */
 void vds_blk_work_begin(VdsBlk *blk, VdsIo *io);

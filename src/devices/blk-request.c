@@ -19,6 +19,7 @@ struct VdsBlkType {
     int feature; /* without it the type is unknown */
     bool writes; /* refused by a disk that is read only */
     VdsBlkOpKind kind;
+    VdsBlkCountKind count;
     /* Sets the range; returns the status so far, or what is wrong beyond a status. */
     const char *(*begin)(VdsBlkRequest *request, const VdsBlkRules *rules,
                          uint64_t sector);
@@ -135,12 +136,12 @@ static const char *begin_zeroes(VdsBlkRequest *request, const VdsBlkRules *rules
 }
 
 static const VdsBlkType types[] = {
-    {0, ANY_FEATURE, false, VDS_BLK_READ, begin_read},
-    {1, ANY_FEATURE, true, VDS_BLK_WRITE, begin_write},
-    {4, ANY_FEATURE, false, VDS_BLK_FLUSH, begin_flush},
-    {8, ANY_FEATURE, false, VDS_BLK_READ, begin_get_id},
-    {11, VDS_BLK_F_DISCARD, true, VDS_BLK_DISCARD, begin_discard},
-    {13, VDS_BLK_F_WRITE_ZEROES, true, VDS_BLK_ZERO, begin_zeroes},
+    {0, ANY_FEATURE, false, VDS_BLK_READ, VDS_BLK_COUNT_READ, begin_read},
+    {1, ANY_FEATURE, true, VDS_BLK_WRITE, VDS_BLK_COUNT_WRITE, begin_write},
+    {4, ANY_FEATURE, false, VDS_BLK_FLUSH, VDS_BLK_COUNT_FLUSH, begin_flush},
+    {8, ANY_FEATURE, false, VDS_BLK_READ, VDS_BLK_COUNT_NOT, begin_get_id},
+    {11, VDS_BLK_F_DISCARD, true, VDS_BLK_DISCARD, VDS_BLK_COUNT_UNMAP, begin_discard},
+    {13, VDS_BLK_F_WRITE_ZEROES, true, VDS_BLK_ZERO, VDS_BLK_COUNT_WRITE, begin_zeroes},
 };
 
 static const VdsBlkType *type_find(uint32_t number, const VdsFeatures *features)
@@ -163,6 +164,7 @@ const char *vds_blk_request_begin(VdsBlkRequest *request, const VdsBlkRules *rul
     request->status = VDS_BLK_S_OK;
     request->offset = request->left = 0;
     request->flush = false;
+    request->count = VDS_BLK_COUNT_NOT;
     if (vds_stream_left(&request->io->in) == 0) {
         return "5.2.6: a request without room for a status";
     }
@@ -175,6 +177,7 @@ const char *vds_blk_request_begin(VdsBlkRequest *request, const VdsBlkRules *rul
         return NULL;
     }
     request->kind = request->type->kind;
+    request->count = request->type->count;
     if (request->type->writes && rules->disk->read_only) {
         request->status = VDS_BLK_S_IOERR;
         return NULL;

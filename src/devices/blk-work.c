@@ -64,6 +64,7 @@ static void request_finish(VdsBlkRequest *request)
         vds_blk_work_flush(blk);
         blk->dirty = io->queue;
     }
+    vds_blk_stats_end(request);
     vds_virt_queue_complete(io->queue, io, vds_blk_request_end(request));
     vds_blk_work_free(request);
 }
@@ -228,6 +229,7 @@ void vds_blk_work_begin(VdsBlk *blk, VdsIo *io)
         vds_virtio_device_break(blk->device, "%s, in queue %u", wrong,
                                 vds_virt_queue_get_index(io->queue));
     }
+    vds_blk_stats_begin(request);
     vds_blk_work_advance(request);
 }
 

@@ -196,4 +196,5 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_blk_class = {types, &kind, vds_kind_realize, NULL, NULL};
+const VdsDeviceClass vds_blk_class = {types, &kind, vds_kind_realize, NULL,
+                                      vds_blk_readings};
