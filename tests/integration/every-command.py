@@ -34,6 +34,7 @@ GOOD = {
     "device-list-properties": [{"typename": "virtio-rng-pci"}],
     "migrate-set-capabilities": [{"capabilities": [{"capability": "events",
                                                     "state": True}]}],
+    "query-blockstats": [{}, {"query-nodes": True}],
     "query-command-line-options": [{}, {"option": "m"}],
     "human-monitor-command": [{"command-line": "info version", "cpu-index": 0}],
     "qmp_capabilities": [],  # once is enough: the client negotiated
