@@ -392,7 +392,7 @@ typedef struct {
     unsigned reconnect_s; /* client: how long after a connection failed or ended the next
                              one is tried; 0: once */
     unsigned n_rings;     /* that the front-end may use; 0: all of the device */
-    unsigned queue_num;   /* what GET_QUEUE_NUM answers (net: pairs); 0: n_rings */
+    unsigned rings_a_queue;     /* as GET_QUEUE_NUM counts (net: 2); 0: 1 */
     uint64_t protocol_features; /* to take away from those offered */
     VdsMailbox
         *mailbox; /* borrowed; run by the main loop, and until the device is gone */

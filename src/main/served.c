@@ -39,6 +39,8 @@ void vds_main_served_free(VdsMainServed *served)
 /* ---- coming and going ----------------------------------------------------------------
  */
 
+enum { NET = 1 }; /* a device id */
+
 #define BIT(feature) (UINT64_C(1) << VDS_VHOST_USER_P_##feature)
 
 /* What is no business of a front-end of that kind.  QEMU warns of a configuration space
@@ -49,7 +51,7 @@ static uint64_t withheld(uint16_t device_id)
         uint16_t device_id;
         uint64_t features;
     } rows[] = {
-        {1, BIT(CONFIG)},                /* net: the front-end's */
+        {NET, BIT(CONFIG)},              /* net: the front-end's */
         {4, BIT(CONFIG) | BIT(NET_MTU)}, /* rng has none */
         {8, BIT(CONFIG) | BIT(NET_MTU)}, /* scsi: the front-end's */
     };
@@ -70,6 +72,7 @@ bool vds_main_served_plug(VdsMainServed *served, VdsVirtioDevice *device,
         .server = vds_property_set_get_bool(properties, "vhost-user-server"),
         .reconnect_s =
             (unsigned)vds_property_set_get_uint(properties, "vhost-user-reconnect"),
+        .rings_a_queue = vds_virtio_device_get_id(device) == NET ? 2 : 1, /* pairs */
         .protocol_features = withheld(vds_virtio_device_get_id(device)),
         .mailbox = served->mailbox,
         .context = served->context,

@@ -5,15 +5,18 @@
  */
 #include "backend-priv.h"
 
+static bool is_geometry(const GError *why)
+{
+    return why->code == VDS_GUESTMEM_ERROR_OVERLAP ||
+           why->code == VDS_GUESTMEM_ERROR_SHORT ||
+           why->code == VDS_GUESTMEM_ERROR_NO_REGION;
+}
+
 /* V5: guestmem checks sums and the file's length; its word is the answer. */
 static bool unfit(GError **error, const char *name, const GError *why)
 {
     g_set_error(error, VDS_VHOST_USER_ERROR, VDS_VHOST_USER_ERROR_MEMORY, "%s: %s: %s",
-                why->code == VDS_GUESTMEM_ERROR_OVERLAP ||
-                        why->code == VDS_GUESTMEM_ERROR_SHORT
-                    ? "C6"
-                    : "V5",
-                name, why->message);
+                is_geometry(why) ? "C6" : "V5", name, why->message);
     return false;
 }
 
@@ -105,7 +108,7 @@ bool vds_backend_remove_region(VdsVhostUserBackend *backend, VdsVhostUserMessage
     VdsGuestMap *map;
 
     if (!backend->map) {
-        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V5",
+        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "C6",
                                    "REM_MEM_REG", "comes while there is no region");
     }
     map = vds_guest_map_without(backend->map, &region, &why);

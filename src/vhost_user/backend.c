@@ -234,7 +234,7 @@ VdsVhostUserBackend *vds_vhost_user_backend_new(const VdsVhostUserBackendConfig 
     backend->state_fd = -1;
     backend->n_rings = config->n_rings ? MIN(config->n_rings, VDS_BACKEND_MAX_RINGS)
                                        : count_rings(device);
-    backend->queue_num = config->queue_num ? config->queue_num : backend->n_rings;
+    backend->queue_num = backend->n_rings / MAX(config->rings_a_queue, 1);
     backend->offered_protocol =
         vds_vhost_user_backend_protocol_features() & ~config->protocol_features;
     backend->offered = offered_features(device);

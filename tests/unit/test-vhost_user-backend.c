@@ -413,7 +413,7 @@ static void test_memory_that_cannot_be(void **state)
     }
     assert_int_equal(
         region_message(&served, VDS_VHOST_USER_REM_MEM_REG, &rows[0].region, -1), 1);
-    assert_refused(&served, "V5");
+    assert_refused(&served, "C6");
     served_ping(&served, "unharmed");
     served_clear(&served);
 }
