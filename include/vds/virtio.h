@@ -392,6 +392,10 @@ bool vds_virtio_driver_set_call_fd(VdsVirtioDevice *device, unsigned n, int fd,
                                    GError **error);
 /* Reads and clears (virtio 1.2, 4.1.4.5). */
 uint8_t vds_virtio_driver_take_isr(VdsVirtioDevice *device);
+/* Rings that are made from then on remember there what they have in flight, and begin
+ * with what another device left there; referenced, NULL: no more.  V8 breaks the device.
+ */
+void vds_virtio_driver_set_inflight(VdsVirtioDevice *device, VdsInflight *inflight);
 /* For a driver that is a vhost-user front-end: what queries say of that side; NULL: of
  * none (any more).  A reset leaves it.  On the main loop. */
 void vds_virtio_driver_set_vhost_state(VdsVirtioDevice *device,

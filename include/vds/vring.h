@@ -22,6 +22,7 @@ typedef enum {
     VDS_VRING_ERROR_INDIRECT_LEN, /* I3: shorter than one descriptor, or over 65,536 of
                                      them */
     VDS_VRING_ERROR_NUM,          /* C1: a ring size of 0 or over VDS_VRING_MAX_NUM */
+    VDS_VRING_ERROR_INFLIGHT,     /* V8: a region for requests in flight that is none */
 } VdsVringError;
 
 #define VDS_VRING_MAX_NUM 32768 /* virtio 1.2, 2.7 and 2.8 */
@@ -258,6 +259,35 @@ void vds_vring_set_log(VdsVring *ring, bool on, uint64_t gpa);
 /* Fills in what a ring knows: all but num_default, align, the vhost part and source.  The
  * map is borrowed.  `inuse` counts requests (split) or slots (packed), as QEMU does. */
 void vds_vring_get_state(const VdsVring *ring, VdsQueueState *state);
+
+/* -- requests that outlive the process -- */
+
+/* Memory that a front-end keeps for its back-ends, one after another: which requests a
+ * device has (vhost-user: GET_INFLIGHT_FD).  It is written in an order in which a
+ * back-end may die at any instruction: the next one begins with what was not given back,
+ * in the order in which it came, and gives nothing back twice. */
+typedef struct VdsInflight VdsInflight;
+
+typedef struct {
+    bool packed;
+    uint16_t n_queues, queue_size; /* not 0; at most VDS_VRING_MAX_NUM */
+} VdsInflightShape;
+
+/* Bytes that the queues of such a shape have.  V8. */
+bool vds_inflight_get_len(const VdsInflightShape *shape, uint64_t *len, GError **error);
+/* A descriptor (transfer full) of that many zeroes; -1: V8, or MAP. */
+int vds_inflight_create(const VdsInflightShape *shape, GError **error);
+/* What a front-end sends.  V8, or an error of VDS_GUESTMEM_ERROR. */
+VdsInflight *vds_inflight_new(const VdsInflightShape *shape, int fd, uint64_t offset,
+                              uint64_t len, GError **error);
+VdsInflight *vds_inflight_ref(VdsInflight *inflight); /* atomic count; NULL gives NULL */
+void vds_inflight_unref(VdsInflight *inflight);       /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsInflight, vds_inflight_unref)
+
+/* For a ring that has just been made: queue n of the region (referenced) says where it
+ * goes on, unless nobody has used it yet.  What was in flight is popped first.  V8. */
+bool vds_vring_set_inflight(VdsVring *ring, VdsInflight *inflight, unsigned n,
+                            GError **error);
 
 /* -- the driver's side: one piece for guests, tests, fuzzers and benchmarks -- */
 

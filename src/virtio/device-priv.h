@@ -59,6 +59,7 @@ struct VdsVirtioDevice {
     uint8_t generation;
     uint8_t *config;
     VdsGuestMap *map;
+    VdsInflight *inflight; /* (nullable) */
     VdsVirtQueue **queues; /* (nullable) n_queues of them (nullable); a queue that is
                               there stays until the device goes */
     uint16_t sizes[];      /* offered */

@@ -88,6 +88,7 @@ void vds_virtio_device_free(VdsVirtioDevice *device)
     vds_doorbell_free(atomic_load_explicit(&device->kicks, memory_order_relaxed));
     vds_doorbell_free(atomic_load_explicit(&device->interrupts, memory_order_relaxed));
     vds_guest_map_unref(device->map);
+    vds_inflight_unref(device->inflight);
     vds_io_thread_unref(device->thread);
     pthread_mutex_destroy(&device->lock);
     g_free(device->broken_reason);

@@ -99,6 +99,18 @@ bool vds_virtio_driver_set_queue(VdsVirtioDevice *device, unsigned n,
     return vds_queue_enter(&call, set_task);
 }
 
+/* The region may be replaced meanwhile, on the main loop. */
+static bool use_inflight(const VdsVirtioDevice *device, VdsVring *ring, unsigned n,
+                         GError **error)
+{
+    g_autoptr(VdsInflight) inflight = NULL;
+
+    vds_device_lock(device);
+    inflight = vds_inflight_ref(device->inflight);
+    vds_device_unlock(device);
+    return !inflight || vds_vring_set_inflight(ring, inflight, n, error);
+}
+
 static VdsVring *make_ring(const VdsVirtQueue *queue, GError **fault)
 {
     const VdsVirtioDevice *device = queue->device;
@@ -123,13 +135,14 @@ static VdsVring *make_ring(const VdsVirtQueue *queue, GError **fault)
     unsigned flags =
         (vds_features_has(features, VDS_F_RING_INDIRECT_DESC) ? VDS_VRING_INDIRECT : 0) |
         (vds_features_has(features, VDS_F_IN_ORDER) ? VDS_VRING_IN_ORDER : 0);
-    VdsVring *ring;
+    g_autoptr(VdsVring) ring = NULL;
 
     ring = vds_vring_new(&state, flags, fault);
-    if (ring) {
-        vds_vring_set_log(ring, setup->log, setup->log_used);
+    if (!ring || !use_inflight(device, ring, queue->index, fault)) {
+        return NULL;
     }
-    return ring;
+    vds_vring_set_log(ring, setup->log, setup->log_used);
+    return g_steal_pointer(&ring);
 }
 
 /* A new ring where there is a new setup.  A ring that cannot be is shown, too. */

@@ -60,6 +60,17 @@ void vds_virtio_driver_set_map(VdsVirtioDevice *device, VdsGuestMap *map)
     vds_guest_map_unref(before);
 }
 
+void vds_virtio_driver_set_inflight(VdsVirtioDevice *device, VdsInflight *inflight)
+{
+    VdsInflight *before;
+
+    vds_device_lock(device);
+    before = device->inflight;
+    device->inflight = vds_inflight_ref(inflight);
+    vds_device_unlock(device);
+    vds_inflight_unref(before);
+}
+
 static void move_task(void *user)
 {
     VdsQueueCall *call = user;

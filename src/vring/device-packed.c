@@ -126,6 +126,7 @@ static bool packed_take(VdsVring *ring, Request *request, GError **fault)
             !add_slot(&walk, &desc, count, slot, fault)) {
             return false;
         }
+        vds_tracker_note(ring, count, &desc);
         count++;
         packed_advance(ring->num, 1, &slot, &wrap);
     } while (desc.flags & VDS_DESC_F_NEXT);
@@ -138,6 +139,26 @@ static bool packed_take(VdsVring *ring, Request *request, GError **fault)
     ring->avail_wrap = wrap;
     ring->inuse += count;
     return true;
+}
+
+/* From the copies: the ring's own slots may have been written over. */
+static bool packed_take_again(VdsVring *ring, Request *request, uint16_t entry,
+                              GError **fault)
+{
+    const Walk walk = {ring, request, MAX(ring->num, VDS_VRING_CHAIN_MAX)};
+    const InFlight *known = vds_tracker_peek(ring->tracker);
+    VdsDesc desc = {0};
+
+    for (uint16_t count = 0; count < known->slots; count++) {
+        desc = vds_tracker_packed_desc(ring->tracker, entry);
+        if (!add_slot(&walk, &desc, count, entry, fault)) {
+            return false;
+        }
+        entry = ring->tracker->next[entry];
+    }
+    request->pub.id = desc.next;
+    request->pub.slots = known->slots;
+    return check_id(ring, desc.next, fault);
 }
 
 static void packed_put_back(VdsVring *ring, const Request *request)
@@ -228,6 +249,7 @@ const VdsVringOps vds_vring_packed_ops = {
     .has_available = packed_has_available,
     .take = packed_take,
     .put_back = packed_put_back,
+    .take_again = packed_take_again,
     .push = packed_push,
     .publish = packed_publish,
     .should_interrupt = packed_should_interrupt,

@@ -5,6 +5,8 @@
 
 #include "live-priv.h"
 
+typedef struct VdsTracker VdsTracker;
+
 /* A request and what the ring keeps of it.  Recycled: spans keep their room. */
 typedef struct Request {
     VdsRequest pub;              /* first: the caller's pointer */
@@ -13,7 +15,9 @@ typedef struct Request {
     VdsSpan *spans;
     uint32_t cap;
     uint32_t written;
-    bool done; /* pushed; in order it may still wait for an older one */
+    bool done;      /* pushed; in order it may still wait for an older one */
+    bool again;     /* it was in flight when another device ended */
+    uint16_t entry; /* in the region for requests in flight */
 } Request;
 
 typedef struct {
@@ -22,6 +26,9 @@ typedef struct {
     /* Reads it, has_available() just said so, into an emptied request and moves on. */
     bool (*take)(VdsVring *ring, Request *request, GError **fault);
     void (*put_back)(VdsVring *ring, const Request *request); /* the last one taken */
+    /* Makes the request of an entry of the region for requests in flight; last_avail and
+     * inuse count it already. */
+    bool (*take_again)(VdsVring *ring, Request *request, uint16_t entry, GError **fault);
     bool (*push)(VdsVring *ring, const Request *request, GError **fault);
     bool (*publish)(VdsVring *ring, GError **fault);
     bool (*should_interrupt)(VdsVring *ring, bool *interrupt, GError **fault);
@@ -55,6 +62,7 @@ struct VdsVring {
     bool signalled_used_valid;
     uint32_t moved; /* packed: slots published since the driver's event was looked at */
 
+    VdsTracker *tracker;   /* (nullable) owned: of requests in flight */
     Request **outstanding; /* [num] by id; NULL: not with the device */
     Request *pool;         /* emptied ones */
     Request *oldest, *youngest;
@@ -96,3 +104,74 @@ bool vds_walk_end(const VdsGuestArea *table, bool ok, GError **fault);
 /* Descriptor i of an area, each word read once. */
 bool vds_area_read_desc(const VdsGuestArea *area, uint32_t i, uint64_t words[2],
                         GError **fault);
+
+/* ---- requests in flight (vhost-user: inflight I/O tracking) ---- */
+
+/* What one format writes into its queue's part of the region, and in which order. */
+typedef struct {
+    uint64_t header, entry; /* bytes */
+    void (*init)(VdsVring *ring);
+    /* Commits or rolls back what the last device was about; lists what is in flight, and
+     * moves the ring behind it. */
+    bool (*recover)(VdsVring *ring, GError **error);
+    void (*take)(VdsVring *ring, Request *request);
+    void (*put_back)(VdsVring *ring, const Request *request);
+    /* Around what makes a batch of used entries visible. */
+    void (*before)(VdsVring *ring);
+    void (*after)(VdsVring *ring);
+} VdsTrackerOps;
+
+typedef struct {
+    uint64_t counter; /* the order in which they came */
+    uint16_t entry, slots;
+} InFlight;
+
+struct VdsTracker {
+    const VdsTrackerOps *ops;
+    VdsInflight *inflight; /* owned */
+    VdsGuestArea area;     /* the queue's part */
+    uint32_t n_entries;
+    uint64_t counter; /* of the next request */
+    InFlight *again;  /* [n_again] those from n_taken on are to be popped */
+    uint32_t n_again, n_taken;
+    uint16_t *batch; /* [n_batch] entries that were pushed and not published */
+    uint32_t n_batch;
+    uint16_t last_batch_head; /* split */
+    /* Packed; nothing of it is read back from the region. */
+    uint16_t *next, *last; /* [n_entries] of a free or a request's list; of its head */
+    uint16_t free_head;
+    VdsDesc *descs; /* [num] of the list that was read last */
+};
+
+enum {
+    TRACK_VERSION = 8, /* offsets of both formats' headers; le16 each */
+    TRACK_DESC_NUM = 10,
+    TRACK_VERSION_1 = 1,
+};
+
+extern const VdsTrackerOps vds_tracker_split_ops;
+extern const VdsTrackerOps vds_tracker_packed_ops;
+
+void vds_tracker_free(VdsTracker *tracker); /* NULL is fine */
+/* Words of the region, each in the order of the program for whoever comes after us. */
+uint16_t vds_tracker_get16(const VdsTracker *tracker, uint64_t offset);
+uint64_t vds_tracker_get64(const VdsTracker *tracker, uint64_t offset);
+void vds_tracker_put16(const VdsTracker *tracker, uint64_t offset, uint16_t word);
+void vds_tracker_put32(const VdsTracker *tracker, uint64_t offset, uint32_t word);
+void vds_tracker_put64(const VdsTracker *tracker, uint64_t offset, uint64_t word);
+bool vds_tracker_fault(GError **error, const char *format, ...)
+    G_GNUC_PRINTF(2, 3); /* V8; always false */
+/* To the list of what is in flight. */
+void vds_tracker_add(VdsTracker *tracker, const InFlight *request);
+/* The next request that was in flight, or NULL. */
+const InFlight *vds_tracker_peek(const VdsTracker *tracker /* (nullable) */);
+/* A copy; entry < n_entries. */
+VdsDesc vds_tracker_packed_desc(const VdsTracker *tracker, uint16_t entry);
+/* A list of a packed ring as it is read. */
+static inline void vds_tracker_note(const VdsVring *ring, uint32_t count,
+                                    const VdsDesc *desc)
+{
+    if (G_UNLIKELY(ring->tracker)) {
+        ring->tracker->descs[count] = *desc;
+    }
+}

@@ -128,17 +128,13 @@ static bool check_head(const VdsVring *ring, uint16_t head, GError **fault)
     return true;
 }
 
-static bool split_take(VdsVring *ring, Request *request, GError **fault)
+static bool collect(VdsVring *ring, Request *request, uint16_t head, GError **fault)
 {
     const Table table = {.area = &ring->areas.desc, .n = ring->num};
     const Walk walk = {ring, request, MAX(ring->num, VDS_VRING_CHAIN_MAX)};
-    uint16_t head = 0;
     VdsDesc last;
 
-    if (!vds_guest_area_load_u16(
-            &ring->areas.avail,
-            SPLIT_RING + UINT64_C(2) * slot_of(ring, ring->last_avail), &head, fault) ||
-        !check_head(ring, head, fault) || !follow(&walk, &table, head, &last, fault)) {
+    if (!check_head(ring, head, fault) || !follow(&walk, &table, head, &last, fault)) {
         return false;
     }
     if ((last.flags & VDS_DESC_F_INDIRECT) && !follow_table(&walk, &last, fault)) {
@@ -146,6 +142,19 @@ static bool split_take(VdsVring *ring, Request *request, GError **fault)
     }
     request->pub.id = head;
     request->pub.slots = 1;
+    return true;
+}
+
+static bool split_take(VdsVring *ring, Request *request, GError **fault)
+{
+    uint16_t head = 0;
+
+    if (!vds_guest_area_load_u16(
+            &ring->areas.avail,
+            SPLIT_RING + UINT64_C(2) * slot_of(ring, ring->last_avail), &head, fault) ||
+        !collect(ring, request, head, fault)) {
+        return false;
+    }
     ring->last_avail++;
     ring->inuse++;
     return true;
@@ -242,6 +251,7 @@ const VdsVringOps vds_vring_split_ops = {
     .has_available = split_has_available,
     .take = split_take,
     .put_back = split_put_back,
+    .take_again = collect,
     .push = split_push,
     .publish = split_publish,
     .should_interrupt = split_should_interrupt,

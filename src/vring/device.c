@@ -216,6 +216,7 @@ void vds_vring_free(VdsVring *ring)
         vds_request_free(&request->pub);
     }
     vds_guest_map_unref(ring->map);
+    vds_tracker_free(ring->tracker);
     g_free(ring->outstanding);
     g_free(ring);
 }
@@ -260,21 +261,41 @@ static bool take(VdsVring *ring, Request *request, GError **fault)
         ring->ops->put_back(ring, request);
         return false;
     }
+    if (G_UNLIKELY(ring->tracker)) {
+        ring->tracker->ops->take(ring, request);
+    }
+    return true;
+}
+
+/* One that was in flight when another device ended. */
+static bool take_again(VdsVring *ring, const InFlight *known, Request *request,
+                       GError **fault)
+{
+    if (!ring->ops->take_again(ring, request, known->entry, fault) ||
+        !vds_ring_areas_are_whole(&ring->areas)) {
+        return false;
+    }
+    request->again = true;
+    request->entry = known->entry;
+    ring->tracker->n_taken++;
     return true;
 }
 
 bool vds_vring_pop(VdsVring *ring, VdsRequest **request, GError **fault)
 {
-    bool available = false, found;
+    const InFlight *known = vds_tracker_peek(ring->tracker);
+    bool available = known, found = true;
     Request *taken = NULL;
 
     *request = NULL;
-    found = find_available(ring, &available, fault);
+    if (!known) {
+        found = find_available(ring, &available, fault);
+    }
     if (!found || !available) {
         return vds_vring_result(&ring->areas, found, fault);
     }
     taken = pool_take(ring);
-    if (!take(ring, taken, fault)) {
+    if (!(known ? take_again(ring, known, taken, fault) : take(ring, taken, fault))) {
         pool_give(ring, taken);
         return vds_vring_result(&ring->areas, false, fault);
     }
@@ -285,13 +306,25 @@ bool vds_vring_pop(VdsVring *ring, VdsRequest **request, GError **fault)
     return true;
 }
 
+static void put_back(VdsVring *ring, const Request *request)
+{
+    if (request->again) {
+        ring->tracker->n_taken--;
+        return;
+    }
+    ring->ops->put_back(ring, request);
+    if (ring->tracker) {
+        ring->tracker->ops->put_back(ring, request);
+    }
+}
+
 void vds_vring_unpop(VdsVring *ring, VdsRequest *request)
 {
     Request *own = (Request *)request;
 
     g_assert(own->ring == ring && own == ring->youngest && !own->done);
     delist(ring, own);
-    ring->ops->put_back(ring, own);
+    put_back(ring, own);
     ring->armed = ring->armed && !ring->event_idx;
     pool_give(ring, own);
 }
@@ -301,6 +334,9 @@ static bool give_back(VdsVring *ring, Request *request, GError **fault)
 {
     bool ok = ring->ops->push(ring, request, fault);
 
+    if (G_UNLIKELY(ring->tracker) && ok) {
+        ring->tracker->batch[ring->tracker->n_batch++] = request->entry;
+    }
     delist(ring, request);
     pool_give(ring, request);
     return vds_vring_result(&ring->areas, ok, fault);
@@ -325,12 +361,29 @@ bool vds_vring_push(VdsVring *ring, VdsRequest *request, uint32_t written, GErro
     return true;
 }
 
+/* What is in flight is known at every instruction in between. */
+static bool publish(VdsVring *ring, GError **fault)
+{
+    VdsTracker *tracker = ring->tracker;
+
+    if (G_LIKELY(!tracker)) {
+        return ring->ops->publish(ring, fault);
+    }
+    tracker->ops->before(ring);
+    if (!ring->ops->publish(ring, fault)) {
+        return false;
+    }
+    tracker->ops->after(ring);
+    tracker->n_batch = 0;
+    return true;
+}
+
 bool vds_vring_notify(VdsVring *ring, bool *interrupt, GError **fault)
 {
     bool wanted = false;
 
     *interrupt = false;
-    if (ring->unpublished > 0 && !ring->ops->publish(ring, fault)) {
+    if (ring->unpublished > 0 && !publish(ring, fault)) {
         return vds_vring_result(&ring->areas, false, fault);
     }
     /* Pairs with the fence in vds_driver_ring_get_used(): either we see what the driver
@@ -366,15 +419,17 @@ bool vds_vring_set_notify(VdsVring *ring, bool enable, bool *more, GError **faul
         return false;
     }
     if (more) {
-        *more = available;
+        *more = available || vds_tracker_peek(ring->tracker);
     }
     return true;
 }
 
 bool vds_vring_has_available(VdsVring *ring, bool *available, GError **fault)
 {
-    return vds_vring_result(&ring->areas,
-                            ring->ops->has_available(ring, available, fault), fault);
+    bool ok = ring->ops->has_available(ring, available, fault);
+
+    *available = *available || vds_tracker_peek(ring->tracker);
+    return vds_vring_result(&ring->areas, ok, fault);
 }
 
 bool vds_vring_move(VdsVring *ring, const VdsQueueState *to, GError **fault)

@@ -440,6 +440,58 @@ static void test_stop_is_overtaken(void **state)
     vds_mailbox_free(stopped.box);
 }
 
+/* ---- requests in flight ---- */
+
+static void drop_parked_task(void *user)
+{
+    loop_drop_parked(user);
+}
+
+/* A device that ends with requests under way, and one that goes on with its region. */
+static void test_inflight(void **state)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(stop_rows); i++) {
+        const VdsInflightShape shape = {(stop_rows[i].features >> VDS_F_RING_PACKED) & 1,
+                                        1, LOOP_NUM};
+        VDS_AUTO_FD fd = vds_inflight_create(&shape, NULL);
+        g_autoptr(VdsInflight) inflight = NULL;
+        Stopped stopped = {.box = vds_mailbox_new(NULL)};
+        uint64_t len = 0;
+        Front front;
+
+        assert_true(vds_inflight_get_len(&shape, &len, NULL));
+        inflight = vds_inflight_new(&shape, fd, 0, len, NULL);
+        assert_non_null(inflight);
+        front_init(&front, stop_rows[i].features);
+        ping(&front.live, "ping");
+        stop(&front, 0, &stopped);
+        assert_int_equal(count_told(&front, &stopped), 1);
+        vds_virtio_driver_set_inflight(front.live.device, inflight);
+        go_on(&front, stopped.base);
+        front.live.loop.park = true;
+        assert_true(driver_send(&front.live.driver, 1, "x"));
+        assert_true(driver_send(&front.live.driver, 2, "y"));
+        driver_kick(&front.live.driver);
+        driver_settle(&front.live.driver);
+        assert_int_equal(front.live.loop.n_parked, 2);
+        vds_virtio_driver_abandon_queue(front.live.device, 0);
+        vds_io_thread_call(front.live.thread, drop_parked_task, &front.live.loop);
+        front.live.loop.park = false;
+        go_on(&front, stopped.base); /* which is wrong by now */
+        assert_answered(&front.live, 1, "x");
+        assert_answered(&front.live, 2, "y");
+        ping(&front.live, "new");
+        assert_reason(&front.live, NULL);
+        /* a region of another shape */
+        vds_virtio_device_reset(front.live.device);
+        assert_false(
+            driver_start(&front.live.driver, shape.packed ? LOOP_SPLIT : LOOP_PACKED));
+        assert_reason(&front.live, "V8");
+        front_clear(&front);
+        vds_mailbox_free(stopped.box);
+    }
+}
+
 /* ---- queries ---- */
 
 static void test_what_queries_show(void **state)
@@ -497,6 +549,7 @@ int main(void)
         cmocka_unit_test(test_stop_puts_back_what_waits),
         cmocka_unit_test(test_stop_of_a_frozen_device),
         cmocka_unit_test(test_stop_is_overtaken),
+        cmocka_unit_test(test_inflight),
         cmocka_unit_test(test_what_queries_show),
     };
 
