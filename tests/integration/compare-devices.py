@@ -408,6 +408,8 @@ ONLY_OURS |= {"uds-path"}
 ONLY_THEIRS = {"guest-stats", "guest-stats-polling-interval", "size", "default-backend"}
 # The parts that a USB host is made of.
 ONLY_THEIRS |= {"host", "xhci-core"}
+# Those of the boards' chips are shown as far as libvirt sets them.
+PARTIAL = {"ICH9-LPC", "PIIX4_PM"}
 UNKNOWN_TYPES = ["nope", "virtio-net", "virtio-device", "bus"]
 
 
@@ -432,7 +434,11 @@ def compare_properties(command):
             expected, found = (properties(client.command(command, typename=row["name"]))
                                for client in (theirs, ours))
             expected = {name: row for name, row in expected.items()
-                        if name not in ONLY_THEIRS and not name.startswith("legacy-")}
+                        if name not in ONLY_THEIRS and not name.startswith("legacy-")
+                        and row[0] != "child<serial>"}
+            if row["name"] in PARTIAL:
+                assert {"disable_s3", "disable_s4"} <= found.keys() <= expected.keys()
+                continue
             for name in ONLY_OURS - expected.keys():
                 found.pop(name, None)
             equal(found, expected, f"{command} {row['name']}")

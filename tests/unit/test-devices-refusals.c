@@ -79,6 +79,9 @@ static const struct {
      "'iommu_platform' cannot be had with 'vhost-user'"},
     {"virtio-gpu-pci,vhost-user=/s", "'virtio-gpu-pci' has no request path that a "
                                      "vhost-user front-end could use"},
+    {"isa-serial", "Can't create serial device, empty char device"},
+    {"ICH9-LPC", "Parameter 'driver' expects a pluggable device type"},
+    {"PIIX4_PM", "Parameter 'driver' expects a pluggable device type"},
     {"pci-bridge", "Bridge chassis not specified. Each bridge is required to be assigned "
                    "a unique chassis id > 0."},
     {"pcie-root-port,chassis=256", "Parameter 'chassis' expects uint8_t"},
