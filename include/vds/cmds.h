@@ -49,6 +49,10 @@ typedef struct {
     int (*take_fd)(void *host); /* that came with the request; -1: none */
     void (*foreach_option)(VdsCmdsOptionFunc func, void *user);
     void (*foreach_monitor)(void *host, VdsCmdsMonitorFunc func, void *user);
+    /* Calls func(data) in a turn of the main loop to come, and then, or at the end of the
+     * process instead, gone(data).  (nullable: at once) */
+    void (*later)(void *user, unsigned ms, VdsTaskFunc func, void *data,
+                  GDestroyNotify gone);
     /* The machine is to end, and maybe the process: once the reply is on its way. */
     void (*end)(void *user, VdsShutdownCause cause);
     void *user;

@@ -33,9 +33,44 @@ static void on_powered_off(void *user)
     host->end(host->user, VDS_SHUTDOWN_GUEST);
 }
 
+typedef struct {
+    VdsCmds *cmds;
+    char *id; /* (nullable) */
+    char *path;
+} DeletedNews;
+
+static void deleted_news_free(void *data)
+{
+    DeletedNews *news = data;
+
+    g_free(news->id);
+    g_free(news->path);
+    g_free(news);
+}
+
+static void emit_deleted(void *data)
+{
+    const DeletedNews *news = data;
+
+    qapi_event_device_deleted(news->cmds->sink, news->id, news->path);
+}
+
+/* After the reply that says it, and as long after it as a guest is quick: libvirt 11 goes
+ * to sleep for five seconds when the event comes before it waits for it. */
 static void on_device_deleted(void *user, const char *id, const char *path)
 {
-    qapi_event_device_deleted(((VdsCmds *)user)->sink, id, path);
+    enum { GUEST_MS = 25 };
+    VdsCmds *cmds = user;
+    DeletedNews *news = g_new(DeletedNews, 1);
+
+    *news = (DeletedNews){cmds, g_strdup(id), g_strdup(path)};
+    if (cmds->host->later) {
+        cmds->host->later(cmds->host->user, GUEST_MS, emit_deleted, news,
+                          deleted_news_free);
+    } else {
+        emit_deleted(news);
+        deleted_news_free(news);
+    }
 }
 
 static void on_balloon_changed(void *user, uint32_t pages)

@@ -76,6 +76,40 @@ static void on_end(void *user, VdsShutdownCause cause)
     }
 }
 
+typedef struct {
+    VdsTaskFunc func;
+    void *data;
+    GDestroyNotify gone;
+} LateTask;
+
+static gboolean on_late(void *user)
+{
+    const LateTask *task = user;
+
+    task->func(task->data);
+    return G_SOURCE_REMOVE;
+}
+
+static void late_task_free(void *user)
+{
+    LateTask *task = user;
+
+    task->gone(task->data);
+    g_free(task);
+}
+
+static void on_later(void *user, unsigned ms, VdsTaskFunc func, void *data,
+                     GDestroyNotify gone)
+{
+    VdsMainServer *server = user;
+    g_autoptr(GSource) source = g_timeout_source_new(ms);
+    LateTask *task = g_new(LateTask, 1);
+
+    *task = (LateTask){func, data, gone};
+    g_source_set_callback(source, on_late, task, late_task_free);
+    g_source_attach(source, server->context);
+}
+
 static gboolean on_signal(int fd, GIOCondition condition, void *user)
 {
     VdsMainServer *server = user;
@@ -283,6 +317,7 @@ static void start_cmds(VdsMainServer *server)
         .take_fd = take_fd,
         .foreach_option = vds_options_foreach,
         .foreach_monitor = foreach_monitor,
+        .later = on_later,
         .end = on_end,
         .user = server,
     };

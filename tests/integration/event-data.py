@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What the events say, how often they come, and that they come before the reply of the
-command that caused them."""
+command that caused them; but DEVICE_DELETED, which comes after it."""
 
 from vds import Daemon, ROOT, equal, run
 
@@ -47,8 +47,13 @@ def test_device_deleted():
         client = daemon.client()
 
         def deleted(which):
+            """All that comes after the reply, up to the device itself."""
+            equal(told(client, "device_del", id=which), [])
+            seen = []
+            while not seen or seen[-1]["data"]["path"].endswith("/virtio-backend"):
+                seen += told(client, "query-status")
             return [(event["event"], event["data"].get("device"), event["data"]["path"])
-                    for event in told(client, "device_del", id=which)]
+                    for event in seen]
 
         pci, anonymous = "/machine/peripheral/r0", "/machine/peripheral-anon/device[0]"
         equal(deleted("r0"), [("DEVICE_DELETED", None, pci + "/virtio-backend"),
