@@ -203,15 +203,16 @@ class Host:
                                  f"{out}{err}")
         return (err if ok is False else out).strip()
 
-    def xml(self, name, more=""):
-        """A file of this folder, with the words in @...@ replaced; `more` goes before its end."""
+    def xml(self, name, more="", devices=""):
+        """A file of this folder, with the words in @...@ replaced, and more before the ends."""
         text = (HERE / name).read_text()
         text = text.replace("@EMULATOR@", str(self.emulator)).replace("@DIR@", str(self.dir))
+        text = text.replace("</devices>", devices + "</devices>")
         return self.file(name, text.replace("</domain>", more + "</domain>"))
 
-    def define(self, name, more=""):
+    def define(self, name, more="", devices=""):
         self.disk()
-        self.virsh("define", self.xml(name, more))
+        self.virsh("define", self.xml(name, more, devices))
         return pathlib.Path(name).stem
 
     def disk(self, name="disk.img", mib=8):
