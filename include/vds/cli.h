@@ -85,6 +85,8 @@ typedef struct {
     char *pidfile;    /* (nullable) */
     bool daemonize;
     bool show_version, show_help;
+    char *device_help; /* (nullable) the driver that -device is to explain; "" all */
+    char *device_help_origin;
 } VdsOptions;
 
 /* argv as main got it; argv[0] is not looked at.  One or two dashes; the first fault is

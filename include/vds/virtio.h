@@ -493,6 +493,20 @@ struct VdsDeviceHost {
                    void *(*create)(const char *name), GDestroyNotify destroy);
 };
 
+/* Under what heading help lists it; QEMU's, in its order, and those that have none. */
+typedef enum {
+    VDS_CATEGORY_NONE,
+    VDS_CATEGORY_BRIDGE,
+    VDS_CATEGORY_USB,
+    VDS_CATEGORY_STORAGE,
+    VDS_CATEGORY_NETWORK,
+    VDS_CATEGORY_INPUT,
+    VDS_CATEGORY_DISPLAY,
+    VDS_CATEGORY_MISC,
+    VDS_CATEGORY_COUNT,
+    VDS_CATEGORY_HIDDEN = VDS_CATEGORY_COUNT, /* none can be made */
+} VdsDeviceCategory;
+
 /* One name by which a row is asked for, or an abstract parent in QOM's type tree. */
 typedef struct {
     const char *name;
@@ -506,6 +520,8 @@ typedef struct {
     const VdsProperty *const *backend; /* (nullable) those of the virtio device; shown on
                                           the node above it as well */
     const void *form;                  /* the row's own: how this name differs */
+    const char *description;           /* (nullable) for help */
+    VdsDeviceCategory category;        /* NONE: its row's */
 } VdsDeviceType;
 
 typedef struct {
@@ -543,6 +559,7 @@ struct VdsDeviceClass {
     /* (nullable) before the bus it is plugged into goes */
     void (*unrealize)(void *instance, void *bus_data);
     const VdsDeviceReading *readings; /* (nullable) a row without name ends it */
+    VdsDeviceCategory category;
 };
 
 /* Calls func for each property of the type: its own, then its backend's. */

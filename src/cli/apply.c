@@ -47,6 +47,17 @@ bool vds_cli_apply_backend(VdsCliParse *parse, const VdsCliRow *row, const char 
     return props != NULL;
 }
 
+/* "help" or "?" in the place of a driver, or among its properties.  (nullable) */
+static const char *help_wanted(const VdsProps *props)
+{
+    const char *driver = vds_props_get_string(props, "driver");
+
+    if (driver && (strcmp(driver, "help") == 0 || strcmp(driver, "?") == 0)) {
+        return "";
+    }
+    return vds_props_find(props, "help") || vds_props_find(props, "?") ? driver : NULL;
+}
+
 bool vds_cli_apply_device(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
                           GError **error)
 {
@@ -55,6 +66,10 @@ bool vds_cli_apply_device(VdsCliParse *parse, const VdsCliRow *row, const char *
 
     if (!props) {
         return false;
+    }
+    if (argument[0] != '{' && !parse->options->device_help && help_wanted(props)) {
+        parse->options->device_help = g_strdup(help_wanted(props));
+        parse->options->device_help_origin = g_strdup(parse->origin);
     }
     device = g_new0(VdsDeviceOption, 1);
     device->props = props;

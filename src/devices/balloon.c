@@ -114,4 +114,8 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_balloon_class = {types, &kind, vds_kind_realize, NULL, readings};
+const VdsDeviceClass vds_balloon_class = {.types = types,
+                                          .data = &kind,
+                                          .realize = vds_kind_realize,
+                                          .readings = readings,
+                                          .category = VDS_CATEGORY_MISC};

@@ -196,5 +196,8 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_blk_class = {types, &kind, vds_kind_realize, NULL,
-                                      vds_blk_readings};
+const VdsDeviceClass vds_blk_class = {.types = types,
+                                      .data = &kind,
+                                      .realize = vds_kind_realize,
+                                      .readings = vds_blk_readings,
+                                      .category = VDS_CATEGORY_STORAGE};

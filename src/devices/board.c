@@ -64,8 +64,11 @@ static const VdsDeviceType serial_types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_isa_serial_class = {serial_types, NULL, serial_realize,
-                                             serial_unrealize, serial_readings};
+const VdsDeviceClass vds_isa_serial_class = {.types = serial_types,
+                                             .realize = serial_realize,
+                                             .unrealize = serial_unrealize,
+                                             .readings = serial_readings,
+                                             .category = VDS_CATEGORY_INPUT};
 
 /* ---- the bridge chips: part of the board, or of none
  * --------------------------------- */
@@ -96,4 +99,5 @@ static const VdsDeviceType chip_types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_chip_class = {chip_types, NULL, chip_realize, NULL, NULL};
+const VdsDeviceClass vds_chip_class = {
+    .types = chip_types, .realize = chip_realize, .category = VDS_CATEGORY_HIDDEN};

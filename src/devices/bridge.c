@@ -109,10 +109,18 @@ static bool realize(const VdsDeviceArgs *args, VdsDeviceParts *parts, GError **e
     return true;
 }
 
-#define TYPE(type_name, type_parent, type_form, ...)                                     \
+#define TYPE(type_name, type_parent, text, type_form, ...)                               \
     {                                                                                    \
         .name = type_name, .parent = type_parent, .bus_type = "PCI",                     \
-        .own = VDS_TABLES(vds_pci_device_properties, __VA_ARGS__), .form = &type_form    \
+        .own = VDS_TABLES(vds_pci_device_properties, __VA_ARGS__), .form = &type_form,   \
+        .description = text                                                              \
+    }
+
+#define TYPE_USB(type_name, type_parent, table)                                          \
+    {                                                                                    \
+        .name = type_name, .parent = type_parent, .bus_type = "PCI",                     \
+        .own = VDS_TABLES(vds_pci_device_properties, table), .form = &usb_form,          \
+        .category = VDS_CATEGORY_USB                                                     \
     }
 
 static const VdsDeviceType types[] = {
@@ -120,22 +128,26 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_ABSTRACT("pcie-port", "base-pci-bridge"),
     VDS_TYPE_ABSTRACT("pcie-slot", "pcie-port"),
     VDS_TYPE_ABSTRACT("pcie-root-port-base", "pcie-slot"),
-    TYPE("pcie-root-port", "pcie-root-port-base", port_form, port_properties,
-         slot_properties, root_port_properties, generic_port_properties,
+    TYPE("pcie-root-port", "pcie-root-port-base", "PCI Express Root Port", port_form,
+         port_properties, slot_properties, root_port_properties, generic_port_properties,
          reserve_properties),
-    TYPE("ioh3420", "pcie-root-port-base", port_form, port_properties, slot_properties,
-         root_port_properties),
-    TYPE("x3130-upstream", "pcie-port", port_form, port_properties),
-    TYPE("xio3130-downstream", "pcie-slot", port_form, port_properties, slot_properties),
-    TYPE("i82801b11-bridge", "base-pci-bridge", bridge_form, NULL),
-    TYPE("pcie-pci-bridge", "base-pci-bridge", bridge_form, msi_properties),
-    TYPE("pci-bridge", "base-pci-bridge", chassis_form, chassis_properties,
-         msi_properties, reserve_properties),
+    TYPE("ioh3420", "pcie-root-port-base", "Intel IOH device id 3420 PCIE Root Port",
+         port_form, port_properties, slot_properties, root_port_properties),
+    TYPE("x3130-upstream", "pcie-port", "TI X3130 Upstream Port of PCI Express Switch",
+         port_form, port_properties),
+    TYPE("xio3130-downstream", "pcie-slot",
+         "TI X3130 Downstream Port of PCI Express Switch", port_form, port_properties,
+         slot_properties),
+    TYPE("i82801b11-bridge", "base-pci-bridge", NULL, bridge_form, NULL),
+    TYPE("pcie-pci-bridge", "base-pci-bridge", NULL, bridge_form, msi_properties),
+    TYPE("pci-bridge", "base-pci-bridge", "Standard PCI Bridge", chassis_form,
+         chassis_properties, msi_properties, reserve_properties),
     VDS_TYPE_ABSTRACT("pci-xhci", "pci-device"),
-    TYPE("qemu-xhci", "pci-xhci", usb_form, xhci_properties),
+    TYPE_USB("qemu-xhci", "pci-xhci", xhci_properties),
     VDS_TYPE_ABSTRACT("pci-uhci-usb", "pci-device"),
-    TYPE("piix3-usb-uhci", "pci-uhci-usb", usb_form, uhci_properties),
+    TYPE_USB("piix3-usb-uhci", "pci-uhci-usb", uhci_properties),
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_bridge_class = {types, NULL, realize, NULL, NULL};
+const VdsDeviceClass vds_bridge_class = {
+    .types = types, .realize = realize, .category = VDS_CATEGORY_BRIDGE};

@@ -62,4 +62,7 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_gpu_class = {types, &kind, vds_kind_realize, NULL, NULL};
+const VdsDeviceClass vds_gpu_class = {.types = types,
+                                      .data = &kind,
+                                      .realize = vds_kind_realize,
+                                      .category = VDS_CATEGORY_DISPLAY};

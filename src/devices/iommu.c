@@ -55,4 +55,7 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_iommu_class = {types, &kind, vds_kind_realize, NULL, NULL};
+const VdsDeviceClass vds_iommu_class = {.types = types,
+                                        .data = &kind,
+                                        .realize = vds_kind_realize,
+                                        .category = VDS_CATEGORY_MISC};

@@ -90,7 +90,10 @@ static const VdsDeviceType mem_types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_mem_class = {mem_types, &mem_kind, vds_kind_realize, NULL, NULL};
+const VdsDeviceClass vds_mem_class = {.types = mem_types,
+                                      .data = &mem_kind,
+                                      .realize = vds_kind_realize,
+                                      .category = VDS_CATEGORY_MISC};
 
 /* ---- virtio-pmem ----------------------------------------------------------------------
  */
@@ -124,9 +127,16 @@ static const VdsProperty *const pmem_tables[] = {vds_virtio_properties, pmem_pro
 static const VdsDeviceType pmem_types[] = {
     VDS_TYPES_PCI("virtio-pmem", "virtio-pmem-pci-base", "virtio-pci", NULL,
                   "virtio-pmem", pmem_tables, pci_none),
-    VDS_TYPE_DEVICE("virtio-pmem", "virtio-device", pmem_tables),
+    {.name = "virtio-pmem",
+     .parent = "virtio-device",
+     .bus_type = "virtio-bus",
+     .own = pmem_tables,
+     .form = &vds_form_mmio,
+     .category = VDS_CATEGORY_STORAGE}, /* the PCI device has none of its own in QEMU */
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_pmem_class = {pmem_types, &pmem_kind, vds_kind_realize, NULL,
-                                       NULL};
+const VdsDeviceClass vds_pmem_class = {.types = pmem_types,
+                                       .data = &pmem_kind,
+                                       .realize = vds_kind_realize,
+                                       .category = VDS_CATEGORY_MISC};

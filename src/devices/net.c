@@ -342,4 +342,8 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_net_class = {types, &kind, vds_kind_realize, NULL, readings};
+const VdsDeviceClass vds_net_class = {.types = types,
+                                      .data = &kind,
+                                      .realize = vds_kind_realize,
+                                      .readings = readings,
+                                      .category = VDS_CATEGORY_NETWORK};

@@ -54,7 +54,10 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_scsi_class = {types, &kind, vds_kind_realize, NULL, NULL};
+const VdsDeviceClass vds_scsi_class = {.types = types,
+                                       .data = &kind,
+                                       .realize = vds_kind_realize,
+                                       .category = VDS_CATEGORY_STORAGE};
 
 /* ---- its disks
  * -------------------------------------------------------------------------- */
@@ -115,13 +118,16 @@ static const VdsDeviceType disk_types[] = {
      .bus_type = "SCSI",
      .own = VDS_TABLES(vds_disk_properties, vds_disk_geometry, disk_properties,
                        hd_properties),
-     .form = &hd_form},
+     .form = &hd_form,
+     .description = "virtual SCSI disk"},
     {.name = "scsi-cd",
      .parent = "scsi-disk-base",
      .bus_type = "SCSI",
      .own = VDS_TABLES(vds_disk_properties, disk_properties, cd_properties),
-     .form = &cd_form},
+     .form = &cd_form,
+     .description = "virtual SCSI CD-ROM"},
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_scsi_disk_class = {disk_types, NULL, disk_realize, NULL, NULL};
+const VdsDeviceClass vds_scsi_disk_class = {
+    .types = disk_types, .realize = disk_realize, .category = VDS_CATEGORY_STORAGE};

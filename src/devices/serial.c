@@ -91,7 +91,10 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_serial_class = {types, &kind, vds_kind_realize, NULL, NULL};
+const VdsDeviceClass vds_serial_class = {.types = types,
+                                         .data = &kind,
+                                         .realize = vds_kind_realize,
+                                         .category = VDS_CATEGORY_INPUT};
 
 /* ---- its ports
  * ---------------------------------------------------------------------------- */
@@ -297,5 +300,8 @@ static const VdsDeviceType port_types[] = {
     VDS_TYPE_END,
 };
 
-const VdsDeviceClass vds_serial_port_class = {port_types, NULL, port_realize,
-                                              port_unrealize, port_readings};
+const VdsDeviceClass vds_serial_port_class = {.types = port_types,
+                                              .realize = port_realize,
+                                              .unrealize = port_unrealize,
+                                              .readings = port_readings,
+                                              .category = VDS_CATEGORY_INPUT};

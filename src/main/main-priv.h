@@ -11,6 +11,15 @@
  * stranger's name may hold, become '?': it stays one line. */
 void vds_main_report(const char *format, ...) G_GNUC_PRINTF(1, 2);
 
+/* ---- help.c -------------------------------------------------------------------------
+ */
+
+/* Every row of the table of kinds, NULL-terminated.  (transfer full) */
+GPtrArray *vds_main_classes(void);
+/* The text of -device DRIVER,help, or of -device help when `driver` is "".  (transfer
+ * full) */
+char *vds_main_device_help(const char *driver, GError **error);
+
 /* ---- process.c: what the process sets up before anything else ---------------------- */
 
 /* Standard descriptors that were closed are opened on /dev/null, so that no socket gets

@@ -17,6 +17,18 @@ static int give_up(void)
     return EXIT_FAILURE;
 }
 
+static int explain_device(const VdsOptions *options)
+{
+    g_autoptr(GError) error = NULL;
+    g_autofree char *help = vds_main_device_help(options->device_help, &error);
+
+    if (!help) {
+        vds_main_report("%s: %s", options->device_help_origin, error->message);
+        return EXIT_FAILURE;
+    }
+    return print(help);
+}
+
 int main(int argc, char **argv)
 {
     g_autoptr(GError) error = NULL;
@@ -37,6 +49,9 @@ int main(int argc, char **argv)
     }
     if (options->show_version) {
         return print("virtio-debugd version " VDS_VERSION ", with the QMP of QEMU 8.2\n");
+    }
+    if (options->device_help) {
+        return explain_device(options);
     }
     vds_main_raise_fd_limit();
     return vds_main_serve(options) == EXIT_SUCCESS ? EXIT_SUCCESS : give_up();

@@ -237,19 +237,6 @@ static bool start_news(VdsMainServer *server)
     return true;
 }
 
-/* The devices proper, and the one kind that needs the schema's types. */
-static GPtrArray *all_classes(void)
-{
-    GPtrArray *classes = g_ptr_array_new();
-
-    for (unsigned i = 0; vds_device_classes[i]; i++) {
-        g_ptr_array_add(classes, (void *)vds_device_classes[i]);
-    }
-    g_ptr_array_add(classes, (void *)&vds_cmds_replay_class);
-    g_ptr_array_add(classes, NULL);
-    return classes;
-}
-
 /* The words are QEMU's. */
 static bool check_machine(const VdsOptions *options)
 {
@@ -269,7 +256,7 @@ static bool start_machine(VdsMainServer *server)
     if (!check_machine(options)) {
         return false;
     }
-    server->classes = all_classes();
+    server->classes = vds_main_classes();
     server->machine = vds_machine_new(
         options->machine, (const VdsDeviceClass *const *)server->classes->pdata);
     if (!start_news(server) || !start_backends(server) || !start_memory(server)) {
