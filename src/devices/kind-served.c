@@ -36,20 +36,19 @@ static bool check_driver(const VdsPropertySet *set, GError **error)
 static bool check_socket(const VdsPropertySet *set, GError **error)
 {
     const char *path = vds_property_set_get_text(set, "vhost-user");
-    bool server = vds_property_set_get_bool(set, "vhost-user-server");
+    bool server = vds_property_set_get_bool(set, "server");
 
     if (!path) {
-        return (!vds_property_set_has(set, "vhost-user-server") &&
-                !vds_property_set_has(set, "vhost-user-reconnect")) ||
-               vds_kind_refuse(error, "'vhost-user-server' and 'vhost-user-reconnect' "
+        return (!vds_property_set_has(set, "server") &&
+                !vds_property_set_has(set, "reconnect")) ||
+               vds_kind_refuse(error, "'server' and 'reconnect' "
                                       "need 'vhost-user'");
     }
     if (path[0] == '\0') {
         return vds_kind_refuse(error, "'vhost-user' expects the path of a socket");
     }
-    if (server && vds_property_set_get_uint(set, "vhost-user-reconnect") != 0) {
-        return vds_kind_refuse(error,
-                               "'vhost-user-reconnect' needs 'vhost-user-server=off'");
+    if (server && vds_property_set_get_uint(set, "reconnect") != 0) {
+        return vds_kind_refuse(error, "'reconnect' needs 'server=off'");
     }
     return true;
 }

@@ -69,9 +69,8 @@ bool vds_main_served_plug(VdsMainServed *served, VdsVirtioDevice *device,
 {
     const VdsVhostUserBackendConfig config = {
         .path = vds_property_set_get_text(properties, "vhost-user"),
-        .server = vds_property_set_get_bool(properties, "vhost-user-server"),
-        .reconnect_s =
-            (unsigned)vds_property_set_get_uint(properties, "vhost-user-reconnect"),
+        .server = vds_property_set_get_bool(properties, "server"),
+        .reconnect_s = (unsigned)vds_property_set_get_uint(properties, "reconnect"),
         .rings_a_queue = vds_virtio_device_get_id(device) == NET ? 2 : 1, /* pairs */
         .protocol_features = withheld(vds_virtio_device_get_id(device)),
         .mailbox = served->mailbox,

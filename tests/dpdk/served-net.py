@@ -19,7 +19,7 @@ SECONDS = 1.0
 
 
 def daemon(pairs, listens):
-    mode = "" if listens else ",vhost-user-server=off,vhost-user-reconnect=1"
+    mode = "" if listens else ",server=off,reconnect=1"
     mq = ",mq=on" if pairs > 1 else ""
     return vds.Daemon("-netdev", f"loop,id=l0,queues={pairs}", "-device",
                       f"virtio-net-pci,id=net0,netdev=l0{mq},vhost-user={{dir}}/net0{mode}")

@@ -402,7 +402,7 @@ ONLY_OURS = {"guest_uso4", "guest_uso6", "host_uso", "dynamic-memslots"}
 # Of the built-in guest and its threads.
 ONLY_OURS |= {"guest", "workload", "rate", "iothread"}
 # Of front-ends elsewhere.
-ONLY_OURS |= {"vhost-user", "vhost-user-server", "vhost-user-reconnect"}
+ONLY_OURS |= {"vhost-user", "server", "reconnect"}
 # Of sockets of the host.
 ONLY_OURS |= {"uds-path"}
 ONLY_THEIRS = {"guest-stats", "guest-stats-polling-interval", "size", "default-backend"}

@@ -77,7 +77,7 @@ def test_run_state():
 def test_client_mode():
     """server=off connects, also to a front-end that comes later."""
     with Daemon("-device", "virtio-rng-pci,id=rng0,vhost-user={dir}/front,"
-                "vhost-user-server=off,vhost-user-reconnect=1") as daemon:
+                "server=off,reconnect=1") as daemon:
         client = daemon.client()
         equal(get(client, "connected"), False)
         with socket.socket(socket.AF_UNIX) as listener:

@@ -161,8 +161,8 @@ static const Row rows[] = {
      ""},
     {"virtio-blk-pci,vhost-user=/s,num-queues=1,packed=off", ANON, 2, 0x139006e54,
      "256x1", ""},
-    {"virtio-rng-pci,vhost-user=/s,vhost-user-server=off,vhost-user-reconnect=1", ANON, 4,
-     0x539000000, "8x1", ""},
+    {"virtio-rng-pci,vhost-user=/s,server=off,reconnect=1", ANON, 4, 0x539000000, "8x1",
+     ""},
     {"virtio-serial-device,vhost-user=/s", "peripheral-anon/device[0]", 3, 0x539000006,
      "128x2 32x2 128x60", ""},
     /* virtio-mmio: the device is its own path, and no bit 30. */

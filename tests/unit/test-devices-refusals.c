@@ -71,10 +71,8 @@ static const struct {
      "'vhost-user' and 'rate' exclude each other: a device has one driver, a front-end "
      "or "
      "the built-in guest"},
-    {"virtio-rng-pci,vhost-user-server=off",
-     "'vhost-user-server' and 'vhost-user-reconnect' need 'vhost-user'"},
-    {"virtio-rng-pci,vhost-user=/s,vhost-user-reconnect=1",
-     "'vhost-user-reconnect' needs 'vhost-user-server=off'"},
+    {"virtio-rng-pci,server=off", "'server' and 'reconnect' need 'vhost-user'"},
+    {"virtio-rng-pci,vhost-user=/s,reconnect=1", "'reconnect' needs 'server=off'"},
     {"virtio-rng-pci,vhost-user=/s,iommu_platform=on",
      "'iommu_platform' cannot be had with 'vhost-user'"},
     {"virtio-gpu-pci,vhost-user=/s", "'virtio-gpu-pci' has no request path that a "
