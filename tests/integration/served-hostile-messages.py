@@ -106,7 +106,7 @@ CASES = [
     ("C6", "file_too_short", table((0, 2 * MEMORY, UVA, 0))),
     ("C6", "offset_beyond_the_file", table((0, MEMORY, UVA, MEMORY))),
     ("C6", "regions_overlap", table((0, MEMORY, UVA, 0), (4096, MEMORY, UVA + (1 << 32), 0))),
-    ("V5", "remove_what_is_not_there", message(
+    ("C6", "remove_what_is_not_there", message(
         fronts.REM_MEM_REG, U64.pack(0) + struct.pack("=QQQQ", 1 << 40, 4096, UVA, 0))),
     ("C6", "added_twice", twice(
         lambda f: f.send(fronts.ADD_MEM_REG, U64.pack(0) + f.region(gpa=1 << 32, uva=UVA + (1 << 40)), [f.memory_fd]),
