@@ -65,7 +65,7 @@ static bool transmit(VdsNet *net, VdsIo *io, unsigned pair)
     if (net->has_offload) {
         memcpy(frame.header, header, VDS_NET_HEADER_BYTES);
     }
-    if (vds_stream_left(&io->out) > VDS_NET_MAX_FRAME) {
+    if (vds_stream_left(&io->out) > VDS_NET_MAX_FRAME || !vds_net_link_is_up(net)) {
         vds_net_count_drop(net);
         return true;
     }

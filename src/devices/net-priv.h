@@ -186,6 +186,9 @@ VdsNet *vds_net_new(const VdsNetConfig *config);
 VdsVirtioDevice **vds_net_device(VdsNet *net); /* to be set before any driver */
 extern const VdsDeviceOps vds_net_ops;         /* its instance: a VdsNet */
 bool vds_net_is_connected(const VdsNet *net);
+/* The cable; any thread reads, the main loop sets.  VDS_UTIL_ERROR_SYSTEM. */
+bool vds_net_link_is_up(const VdsNet *net);
+bool vds_net_set_link(VdsNet *net, bool up, GError **error);
 /* Frames so far: out of transmit queues, into receive buffers, lost.  Any thread. */
 typedef struct {
     uint64_t sent, received, dropped;
@@ -259,10 +262,11 @@ struct VdsNet {
     bool active;
     bool multiqueue; /* the control queue stands behind all pairs */
     unsigned header_bytes;
-    bool merges;      /* MRG_RXBUF */
-    bool has_offload; /* the driver may leave checksums to us: CSUM */
-    VdsNetHeld *held; /* max_pairs */
-    uint8_t *frame;   /* (nullable) VDS_NET_MAX_FRAME bytes, from the first start */
+    bool merges;            /* MRG_RXBUF */
+    bool has_offload;       /* the driver may leave checksums to us: CSUM */
+    VdsNetHeld *held;       /* max_pairs */
+    uint8_t *frame;         /* (nullable) VDS_NET_MAX_FRAME bytes, from the first start */
+    _Atomic bool link_down; /* stored by the I/O thread alone */
     _Atomic uint64_t drops;
     _Atomic uint64_t sent, received; /* stored by the I/O thread alone */
 };

@@ -131,6 +131,10 @@ bool vds_net_receive(VdsNet *net, const VdsNetFrame *frame)
     if (!net->active) {
         return false;
     }
+    if (!vds_net_link_is_up(net)) {
+        vds_net_count_drop(net);
+        return true;
+    }
     hash = vds_net_rss_hash(net->state.rss, frame->bytes, frame->len);
     queue = choose_queue(net, frame->pair, &hash);
     if (!queue || !vds_net_header_fits(&net->state.offloads, frame) ||

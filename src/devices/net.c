@@ -301,6 +301,19 @@ static bool get_connected(void *instance, VdsProp *value)
     return true;
 }
 
+static bool get_link(void *instance, VdsProp *value)
+{
+    vds_prop_show_bool(value, vds_net_link_is_up(instance));
+    return true;
+}
+
+static bool set_link(void *instance, const VdsProp *value, GError **error)
+{
+    bool up;
+
+    return vds_prop_get_bool(value, &up, error) && vds_net_set_link(instance, up, error);
+}
+
 static bool get_dropped(void *instance, VdsProp *value)
 {
     vds_prop_show_uint(value, vds_net_get_counts(instance).dropped);
@@ -321,6 +334,7 @@ static bool get_received(void *instance, VdsProp *value)
 
 static const VdsDeviceReading readings[] = {
     {"connected", "bool", get_connected, NULL},
+    {"link-up", "bool", get_link, set_link},
     {"tx-packets", "uint64", get_sent, NULL},
     {"rx-packets", "uint64", get_received, NULL},
     {"dropped", "uint64", get_dropped, NULL},
