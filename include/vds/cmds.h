@@ -14,6 +14,7 @@ typedef enum {
                            */
     VDS_CMDS_ERROR_VHOST, /* Error: vhost device has not started yet */
     VDS_CMDS_ERROR_VALUE, /* an argument out of range, or that names nothing */
+    VDS_CMDS_ERROR_NO_DEVICE,  /* no such device (class DeviceNotFound) */
     VDS_CMDS_ERROR_NOT_ACTIVE, /* there is no such device (class DeviceNotActive) */
     VDS_CMDS_ERROR_RECORD, /* a recorded-queue file that is refused; file and member named
                             */

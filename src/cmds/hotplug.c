@@ -59,6 +59,54 @@ bool qmp_netdev_del(VdsCmds *ctx, VdsArena *arena, const char *id, GError **erro
     return vds_machine_backend_del(ctx->machine, "netdev", id, error);
 }
 
+typedef struct {
+    const char *netdev;
+    char *user; /* (nullable) */
+} UserSearch;
+
+static void compare_netdev(const VdsBackendInfo *info, void *user)
+{
+    UserSearch *search = user;
+
+    if (strcmp(info->id, search->netdev) == 0) {
+        search->user = g_strdup(info->user);
+    }
+}
+
+static bool try_link(VdsCmds *cmds, const char *path, bool up, GError **error)
+{
+    g_autofree char *word = g_strdup(up ? "on" : "off");
+    VdsProp value = {.name = (char *)"up", .kind = VDS_PROP_STRING, .text = word};
+
+    return vds_machine_qom_set(cmds->machine, path, "link-up", &value, error);
+}
+
+/* A device by its id, or the one that is wired to a netdev. */
+bool qmp_set_link(VdsCmds *ctx, VdsArena *arena, const char *name, bool up,
+                  GError **error)
+{
+    g_autofree char *path = g_strconcat("/machine/peripheral/", name, NULL);
+    g_autofree char *user = NULL;
+    g_autoptr(GError) failed = NULL;
+    UserSearch search = {.netdev = name};
+
+    if (try_link(ctx, path, up, &failed)) {
+        return true;
+    }
+    vds_machine_foreach_backend(ctx->machine, "netdev", compare_netdev, &search);
+    user = search.user;
+    if (user) {
+        return try_link(ctx, user, up, error);
+    }
+    if (g_error_matches(failed, VDS_UTIL_ERROR, VDS_UTIL_ERROR_SYSTEM)) {
+        g_propagate_error(error, g_steal_pointer(&failed));
+        return false;
+    }
+    g_set_error(error, VDS_CMDS_ERROR, VDS_CMDS_ERROR_NO_DEVICE,
+                "Device '%.*s' not found", vds_name_len(name), name);
+    return false;
+}
+
 /* ---- block nodes ------------------------------------------------------------------- */
 
 bool qmp_blockdev_add(VdsCmds *ctx, VdsArena *arena, const QapiBlockdevOptions *arg,

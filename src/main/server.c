@@ -138,6 +138,7 @@ static VdsQmpError classify(const GError *error)
         {VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_OBJECT},
         {VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_CLASS},
         {VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_NO_OBJECT},
+        {VDS_CMDS_ERROR, VDS_CMDS_ERROR_NO_DEVICE},
     };
 
     if (g_error_matches(error, VDS_CMDS_ERROR, VDS_CMDS_ERROR_NOT_ACTIVE)) {

@@ -6,7 +6,7 @@ from vds import Daemon, QmpError, ROOT, equal, run
 
 RINGS = ROOT / "tests" / "golden" / "rings"
 DEVICES = ["-device", "virtio-balloon-pci,id=balloon0",
-           "-object", "iothread,id=io0",
+           "-object", "iothread,id=io0", "-device", "virtio-net-pci,id=nic0",
            "-blockdev", f"file,node-name=disk0,read-only=on,filename={RINGS / 'split.vds'}",
            "-device", "virtio-blk-pci,id=live0,drive=disk0,iothread=io0",
            "-name", "guest1", "-uuid", "12345678-9abc-def0-1234-56789abcdef0",
@@ -43,6 +43,7 @@ GOOD = {
     "qom-list": [{"path": "/machine/peripheral"}],
     "qom-list-properties": [{"typename": "virtio-replay"}, {"typename": "nonesuch"}],
     "qom-list-types": [{"abstract": True}, {"implements": "device"}],
+    "set_link": [{"name": "nic0", "up": False}],
     "x-query-virtio-status": [{"path": NET}, {"path": "/v" + NET},
                               {"path": "/o/machine/peripheral/odd0/virtio-backend"}],
     "x-query-virtio-queue-status": [{"path": NET, "queue": 0}],
