@@ -15,6 +15,7 @@
 
 enum {
     BEGUN = VDS_STATUS_ACKNOWLEDGE | VDS_STATUS_DRIVER,
+    LOG_WORD = 8, /* bytes; QEMU counts a log in these */
 };
 
 #define PROTOCOL_BITS                                                                    \
@@ -86,8 +87,7 @@ bool vds_backend_set_features(VdsVhostUserBackend *backend, VdsVhostUserMessage 
     }
     backend->features = features;
     backend->has_features = true;
-    vds_backend_show(backend);
-    return enable_rings(backend, error);
+    return vds_backend_use_memory(backend, error) && enable_rings(backend, error);
 }
 
 bool vds_backend_get_protocol(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
@@ -186,6 +186,7 @@ bool vds_backend_reset_device(VdsVhostUserBackend *backend, VdsVhostUserMessage 
                               VdsVhostUserMessage *reply, GError **error)
 {
     stop_all(backend, true);
+    vds_backend_forget_inflight(backend);
     device_end(backend);
     return true;
 }
@@ -304,6 +305,7 @@ void vds_backend_show(VdsVhostUserBackend *backend)
         .protocol_features = backend->protocol,
         .max_queues = backend->queue_num,
         .log_enabled = (backend->features >> VDS_VHOST_F_LOG_ALL) & 1,
+        .log_size = backend->log ? vds_dirty_log_get_len(backend->log) / LOG_WORD : 0,
     };
 
     vds_virtio_driver_set_vhost_state(backend->device, backend->lived ? &state : NULL);

@@ -1,7 +1,8 @@
 /*
  * vhost_user: the back-end's view of the front-end's memory: regions come as a table or
- * one by one, also while rings run.  Refuses to know what lies in them.
- * docs/interop/vhost-user.rst: SET_MEM_TABLE, ADD_MEM_REG, REM_MEM_REG; rules V5, C6.
+ * one by one, also while rings run; and the log of what is written to it.  Refuses to
+ * know what lies there. docs/interop/vhost-user.rst: SET_MEM_TABLE, ADD_MEM_REG,
+ * REM_MEM_REG, SET_LOG_BASE; rules V5, V7, C6.
  */
 #include "backend-priv.h"
 
@@ -41,19 +42,39 @@ static bool check_uva(const VdsVhostUserRegion *region, const char *name, GError
     return true;
 }
 
+static bool is_logged(const VdsVhostUserBackend *backend)
+{
+    return backend->log && (backend->features >> VDS_VHOST_F_LOG_ALL) & 1;
+}
+
+bool vds_backend_use_memory(VdsVhostUserBackend *backend, GError **error)
+{
+    g_autoptr(GError) why = NULL;
+    g_autoptr(VdsGuestMap) map = NULL;
+
+    if (!backend->map) {
+        return true;
+    }
+    map = is_logged(backend) ? vds_guest_map_with_log(backend->map, backend->log, &why)
+                             : vds_guest_map_ref(backend->map);
+    if (!map) {
+        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V7",
+                                   "SET_LOG_BASE", "is too short: %s", why->message);
+    }
+    vds_virtio_driver_set_map(backend->device, map);
+    vds_backend_show(backend);
+    return true;
+}
+
 /* map is (transfer full).  The device goes first: it never sees less than the rings that
  * were moved for it. */
 static bool use_map(VdsVhostUserBackend *backend, VdsGuestMap *map, GError **error)
 {
     vds_guest_map_unref(backend->map);
     backend->map = map;
-    vds_virtio_driver_set_map(backend->device, map);
-    if (!vds_backend_move_rings(backend, error) ||
-        !vds_backend_settle_rings(backend, error)) {
-        return false;
-    }
-    vds_backend_show(backend);
-    return true;
+    return vds_backend_use_memory(backend, error) &&
+           vds_backend_move_rings(backend, error) &&
+           vds_backend_settle_rings(backend, error);
 }
 
 bool vds_backend_set_mem_table(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
@@ -123,4 +144,27 @@ bool vds_backend_get_slots(VdsVhostUserBackend *backend, VdsVhostUserMessage *me
 {
     reply->u.u64 = VDS_BACKEND_MAX_SLOTS;
     return true;
+}
+
+/* ---- the log --------------------------------------------------------------------- */
+
+bool vds_backend_set_log(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                         VdsVhostUserMessage *reply, GError **error)
+{
+    const VdsVhostUserLog *told = &message->u.log;
+    g_autoptr(GError) why = NULL;
+    VdsDirtyLog *log = NULL;
+
+    if (message->n_fds == 0 || !vds_backend_has(backend, VDS_VHOST_USER_P_LOG_SHMFD)) {
+        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_FEATURE, "V7",
+                                   "SET_LOG_BASE", "needs LOG_SHMFD and a descriptor");
+    }
+    log = vds_dirty_log_new(message->fds[0], told->offset, told->size, &why);
+    if (!log) {
+        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V7",
+                                   "SET_LOG_BASE", "cannot be used: %s", why->message);
+    }
+    vds_dirty_log_unref(backend->log);
+    backend->log = log;
+    return vds_backend_use_memory(backend, error);
 }

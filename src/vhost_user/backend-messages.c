@@ -69,6 +69,8 @@ static const VdsBackendHandler handlers[VDS_VHOST_USER_REQUEST_COUNT] = {
     [VDS_VHOST_USER_SET_OWNER] = nothing,
     [VDS_VHOST_USER_RESET_OWNER] = vds_backend_reset_owner,
     [VDS_VHOST_USER_SET_MEM_TABLE] = vds_backend_set_mem_table,
+    [VDS_VHOST_USER_SET_LOG_BASE] = vds_backend_set_log,
+    [VDS_VHOST_USER_SET_LOG_FD] = nothing, /* who wants to be woken looks by itself */
     [VDS_VHOST_USER_SET_VRING_NUM] = vds_backend_set_num,
     [VDS_VHOST_USER_SET_VRING_ADDR] = vds_backend_set_address,
     [VDS_VHOST_USER_SET_VRING_BASE] = vds_backend_set_base,
@@ -84,6 +86,8 @@ static const VdsBackendHandler handlers[VDS_VHOST_USER_REQUEST_COUNT] = {
     [VDS_VHOST_USER_SET_BACKEND_REQ_FD] = set_channel,
     [VDS_VHOST_USER_GET_CONFIG] = vds_backend_get_config,
     [VDS_VHOST_USER_SET_CONFIG] = vds_backend_set_config,
+    [VDS_VHOST_USER_GET_INFLIGHT_FD] = vds_backend_get_inflight,
+    [VDS_VHOST_USER_SET_INFLIGHT_FD] = vds_backend_set_inflight,
     [VDS_VHOST_USER_RESET_DEVICE] = vds_backend_reset_device,
     [VDS_VHOST_USER_GET_MAX_MEM_SLOTS] = vds_backend_get_slots,
     [VDS_VHOST_USER_ADD_MEM_REG] = vds_backend_add_region,
@@ -98,10 +102,12 @@ uint64_t vds_vhost_user_backend_protocol_features(void)
 {
     static const unsigned bits[] = {
         VDS_VHOST_USER_P_MQ,
+        VDS_VHOST_USER_P_LOG_SHMFD,
         VDS_VHOST_USER_P_REPLY_ACK,
         VDS_VHOST_USER_P_NET_MTU,
         VDS_VHOST_USER_P_BACKEND_REQ,
         VDS_VHOST_USER_P_CONFIG,
+        VDS_VHOST_USER_P_INFLIGHT_SHMFD,
         VDS_VHOST_USER_P_RESET_DEVICE,
         VDS_VHOST_USER_P_CONFIGURE_MEM_SLOTS,
         VDS_VHOST_USER_P_STATUS,
@@ -184,7 +190,12 @@ static bool answer(VdsVhostUserBackend *backend, const VdsVhostUserMessage *mess
     if (vds_vhost_user_kind(VDS_VHOST_USER_MAIN, message->request)->replies) {
         return vds_vhost_user_link_send(backend->link, reply, error);
     }
-    return !wants_ack(backend, message) || send_ack(backend, message, 0, error);
+    /* SET_LOG_BASE is answered since there is LOG_SHMFD, and what stands there is read by
+     * nobody: an error ends the connection. */
+    if (wants_ack(backend, message) || message->request == VDS_VHOST_USER_SET_LOG_BASE) {
+        return send_ack(backend, message, 0, error);
+    }
+    return true;
 }
 
 /* What cannot be done ends the connection, unless the front-end asked how it went. */

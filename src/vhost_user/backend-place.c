@@ -56,6 +56,8 @@ bool vds_ring_place(const VdsVhostUserBackend *backend, unsigned n, VdsQueueSetu
     };
 
     setup->num = ring->num;
+    setup->log = (ring->address.flags >> VDS_VHOST_USER_RING_F_LOG) & 1;
+    setup->log_used = ring->address.log;
     for (size_t i = 0; i < G_N_ELEMENTS(areas); i++) {
         if (!translate(backend, n, &areas[i], error)) {
             return false;

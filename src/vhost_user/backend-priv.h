@@ -74,7 +74,9 @@ struct VdsVhostUserBackend {
     bool has_features;
     bool lived;            /* a ring was started since the device was reset */
     uint8_t status;        /* the last SET_STATUS */
-    VdsGuestMap *map;      /* (nullable) */
+    VdsGuestMap *map;      /* (nullable) without the log */
+    VdsDirtyLog *log;      /* (nullable) used while features say so */
+    bool has_inflight;     /* the device has a region for what is in flight */
     GSource *interrupts;   /* (nullable) the device's */
     GSource *polling;      /* (nullable) for rings without a kick descriptor */
     VdsBackendStop *stop;  /* (nullable) for which no more is read */
@@ -166,6 +168,18 @@ bool vds_backend_remove_region(VdsVhostUserBackend *backend, VdsVhostUserMessage
                                VdsVhostUserMessage *reply, GError **error);
 bool vds_backend_get_slots(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                            VdsVhostUserMessage *reply, GError **error);
+
+bool vds_backend_set_log(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                         VdsVhostUserMessage *reply, GError **error);
+/* The device writes to the memory, and to the log if features say so.  MEMORY: V7. */
+bool vds_backend_use_memory(VdsVhostUserBackend *backend, GError **error);
+
+/* backend-inflight.c */
+bool vds_backend_get_inflight(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                              VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_inflight(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                              VdsVhostUserMessage *reply, GError **error);
+void vds_backend_forget_inflight(VdsVhostUserBackend *backend);
 
 /* backend-device.c: features, status, config space, reset; what queries see. */
 bool vds_backend_get_features(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,

@@ -4,6 +4,7 @@
  * docs/interop/vhost-user.rst; rules C1, C2, C8, V1.
  */
 #include <fcntl.h>
+#include <string.h>
 #include <sys/eventfd.h>
 
 #include "backend-priv.h"
@@ -51,8 +52,7 @@ bool vds_backend_set_address(VdsVhostUserBackend *backend, VdsVhostUserMessage *
     if (!vds_ring_is_started(ring)) {
         return vds_ring_settle(backend, address->index, error);
     }
-    if ((before.desc != address->desc || before.avail != address->avail ||
-         before.used != address->used) &&
+    if (memcmp(&before, address, sizeof(before)) != 0 &&
         !vds_ring_move(backend, address->index, error)) {
         ring->address = before;
         return false;

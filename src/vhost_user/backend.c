@@ -75,6 +75,8 @@ static void backend_leave(VdsVhostUserBackend *backend, const char *reason)
     g_clear_pointer(&backend->channel, vds_vhost_user_link_free);
     /* The device keeps the memory that its last words are about. */
     g_clear_pointer(&backend->map, vds_guest_map_unref);
+    g_clear_pointer(&backend->log, vds_dirty_log_unref);
+    vds_backend_forget_inflight(backend);
     backend->protocol = 0;
     backend->features = 0;
     backend->has_features = false;
@@ -215,6 +217,7 @@ static uint64_t offered_features(const VdsVirtioDevice *device)
     VdsFeatures features = vds_virtio_driver_get_features(device);
 
     vds_features_set(&features, VDS_F_ACCESS_PLATFORM, false);
+    vds_features_set(&features, VDS_VHOST_F_LOG_ALL, true);
     vds_features_set(&features, VDS_VHOST_USER_F_PROTOCOL_FEATURES, true);
     return features.word[0];
 }

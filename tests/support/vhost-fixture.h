@@ -76,6 +76,7 @@ static inline void served_clear(Served *served)
      LOOP_BIT(VDS_VHOST_USER_P_STATUS) | LOOP_BIT(VDS_VHOST_USER_P_MQ) |                 \
      LOOP_BIT(VDS_VHOST_USER_P_RESET_DEVICE) | LOOP_BIT(VDS_VHOST_USER_P_BACKEND_REQ) |  \
      LOOP_BIT(VDS_VHOST_USER_P_CONFIGURE_MEM_SLOTS) |                                    \
+     LOOP_BIT(VDS_VHOST_USER_P_LOG_SHMFD) | LOOP_BIT(VDS_VHOST_USER_P_INFLIGHT_SHMFD) |  \
      LOOP_BIT(VDS_VHOST_USER_P_DEVICE_STATE))
 #define SERVED_PROTOCOL_BIT LOOP_BIT(VDS_VHOST_USER_F_PROTOCOL_FEATURES)
 
@@ -198,6 +199,17 @@ static inline void served_send(Served *served, unsigned n, const char *text)
     assert_true(vds_guest_map_write(vds_guest_ram_get_map(served->ram), served_out(n),
                                     text, len, NULL));
     assert_true(vds_driver_ring_add(served->ring, &buffer, &added, NULL) && added);
+}
+
+static inline bool served_waits(const Served *served, unsigned n)
+{
+    VdsQueueState state = {0};
+
+    for (int i = 0; i < 5000 && state.inuse < n; i++) {
+        front_turn();
+        vds_virtio_device_get_queue(served->device, 0, &state);
+    }
+    return state.inuse >= n;
 }
 
 static inline void served_kick(Served *served)
