@@ -166,7 +166,12 @@ void vds_machine_foreach_backend(const VdsMachine *machine, const char *kind,
                                  VdsBackendFunc func, void *user);
 
 /* The I/O threads that have a name; each runs from the moment it was added. */
-typedef void (*VdsIoThreadFunc)(const char *id, int64_t thread_id, void *user);
+typedef struct {
+    const char *id;
+    int64_t thread_id;
+    uint64_t poll_max_ns;
+} VdsIoThreadInfo;
+typedef void (*VdsIoThreadFunc)(const VdsIoThreadInfo *info, void *user);
 void vds_machine_foreach_io_thread(const VdsMachine *machine, VdsIoThreadFunc func,
                                    void *user);
 

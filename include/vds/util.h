@@ -295,6 +295,25 @@ VdsIoWatch *vds_io_watch_new(VdsIoThread *thread, int fd, uint32_t events, VdsIo
 void vds_io_watch_set_events(VdsIoWatch *watch, uint32_t events);
 void vds_io_watch_free(VdsIoWatch *watch); /* NULL is fine */
 
+/* Before a thread sleeps it may look for work by itself, for a time that adapts: long
+ * while that finds something, not at all while work is rare (0, the default: never).  Any
+ * thread; counts from the next turn on. */
+void vds_io_thread_set_poll_max(VdsIoThread *thread, uint64_t ns);
+uint64_t vds_io_thread_get_poll_max(const VdsIoThread *thread);
+
+/* What to look at.  Made and freed on the thread, not in these functions. */
+typedef struct {
+    /* We look from now on: whoever makes work need not ring. */
+    void (*begin)(void *user);
+    bool (*look)(void *user); /* does what there is to do; true: there was something */
+    /* We sleep unless we are rung; true: something came in between. */
+    bool (*end)(void *user);
+} VdsIoPollOps;
+
+typedef struct VdsIoPoll VdsIoPoll;
+VdsIoPoll *vds_io_poll_new(VdsIoThread *thread, const VdsIoPollOps *ops, void *user);
+void vds_io_poll_free(VdsIoPoll *poll); /* NULL is fine */
+
 typedef struct VdsIoTimer VdsIoTimer;
 
 VdsIoTimer *vds_io_timer_new(VdsIoThread *thread, VdsTaskFunc func, void *user,

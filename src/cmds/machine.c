@@ -46,12 +46,13 @@ QapiMachineInfoList *qmp_query_machines(VdsCmds *ctx, VdsArena *arena, GError **
 
 /* ---- I/O threads ------------------------------------------------------------------- */
 
-static void add_io_thread(const char *id, int64_t thread_id, void *user)
+static void add_io_thread(const VdsIoThreadInfo *thread, void *user)
 {
     VdsCollector *list = user;
     QapiIOThreadInfo info = {
-        .id = vds_arena_strdup(list->arena, id),
-        .thread_id = thread_id,
+        .id = vds_arena_strdup(list->arena, thread->id),
+        .thread_id = thread->thread_id,
+        .poll_max_ns = (int64_t)thread->poll_max_ns,
     };
 
     g_array_append_val(list->items, info);

@@ -16,14 +16,19 @@ static void destroy(void *thread)
     vds_io_thread_unref(thread);
 }
 
-bool vds_io_thread_part_start(VdsMachine *machine, const char *id, GError **error)
+bool vds_io_thread_part_start(VdsMachine *machine, const char *id, const VdsProps *props,
+                              GError **error)
 {
+    const VdsProp *poll = vds_props_find(props, "poll-max-ns");
     g_autofree char *name = shared_name(id);
     g_autoptr(VdsIoThread) thread = vds_io_thread_new(name);
+    uint64_t poll_max_ns = 0;
 
-    if (!vds_io_thread_start(thread, error)) {
+    if ((poll && !vds_prop_get_uint(poll, 0, INT64_MAX, &poll_max_ns, error)) ||
+        !vds_io_thread_start(thread, error)) {
         return false;
     }
+    vds_io_thread_set_poll_max(thread, poll_max_ns);
     vds_shared_put(machine, name, g_steal_pointer(&thread), destroy);
     return true;
 }
@@ -48,7 +53,10 @@ static void tell(const VdsBackendInfo *info, void *user)
     VdsIoThread *thread = vds_shared_find(walk->machine, name);
 
     if (g_strcmp0(vds_props_get_string(info->props, "qom-type"), "iothread") == 0) {
-        walk->func(info->id, vds_io_thread_get_id(thread), walk->user);
+        const VdsIoThreadInfo told = {info->id, vds_io_thread_get_id(thread),
+                                      vds_io_thread_get_poll_max(thread)};
+
+        walk->func(&told, walk->user);
     }
 }
 

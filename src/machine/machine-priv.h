@@ -146,9 +146,10 @@ void vds_shared_put(VdsMachine *machine, const char *name, void *object,
 
 /* ---- io-thread.c ---- */
 
-/* An -object iothread, by the name under which devices share it.  VDS_UTIL_ERROR_SYSTEM.
+/* An -object iothread, by the name under which devices share it.  VDS_UTIL_ERROR.
  */
-bool vds_io_thread_part_start(VdsMachine *machine, const char *id, GError **error);
+bool vds_io_thread_part_start(VdsMachine *machine, const char *id, const VdsProps *props,
+                              GError **error);
 void vds_io_thread_part_stop(VdsMachine *machine, const char *id);
 
 /* ---- fds.c ---- */

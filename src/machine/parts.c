@@ -187,7 +187,7 @@ bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsPro
     }
     part = part_new(machine, row, id, props);
     if (!vds_part_take_fds(machine, part, error) ||
-        (is_io_thread(part) && !vds_io_thread_part_start(machine, id, error))) {
+        (is_io_thread(part) && !vds_io_thread_part_start(machine, id, props, error))) {
         return false;
     }
     part_add(machine, g_steal_pointer(&part));

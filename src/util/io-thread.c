@@ -8,7 +8,7 @@
 #include <sys/epoll.h>
 #include <sys/timerfd.h>
 
-#include "vds/util.h"
+#include "io-poll-priv.h"
 
 enum { EVENTS_PER_WAIT = 64 };
 
@@ -34,6 +34,8 @@ struct VdsIoThread {
     /* Constant once it is started. */
     int epoll_fd;
     VdsMailbox *box;
+
+    VdsIoPolls polls; /* the thread's own, but for its limit */
 
     /* The thread's own. */
     VdsIoWatch *box_watch;
@@ -105,8 +107,10 @@ static void run_mailbox(uint32_t events, void *user)
 static void loop_once(VdsIoThread *thread)
 {
     struct epoll_event events[EVENTS_PER_WAIT];
-    int n = epoll_wait(thread->epoll_fd, events, EVENTS_PER_WAIT, -1);
+    bool found = vds_io_polls_turn(&thread->polls);
+    int n = epoll_wait(thread->epoll_fd, events, EVENTS_PER_WAIT, found ? 0 : -1);
 
+    vds_io_polls_learn(&thread->polls, found);
     for (int i = 0; i < n; i++) {
         VdsIoWatch *watch = events[i].data.ptr;
 
@@ -305,6 +309,27 @@ void vds_io_thread_call(VdsIoThread *thread, VdsTaskFunc func, void *user)
         pthread_cond_wait(&thread->called, &thread->lock);
     }
     pthread_mutex_unlock(&thread->lock);
+}
+
+/* ---- looking for work ---------------------------------------------------------------
+ */
+
+void vds_io_thread_set_poll_max(VdsIoThread *thread, uint64_t ns)
+{
+    atomic_store_explicit(&thread->polls.max_ns, ns, memory_order_relaxed);
+}
+
+uint64_t vds_io_thread_get_poll_max(const VdsIoThread *thread)
+{
+    return atomic_load_explicit(&thread->polls.max_ns, memory_order_relaxed);
+}
+
+VdsIoPoll *vds_io_poll_new(VdsIoThread *thread, const VdsIoPollOps *ops, void *user)
+{
+    VdsIoPoll *poll = vds_io_poll_make(ops, user);
+
+    vds_io_polls_add(&thread->polls, poll);
+    return poll;
 }
 
 /* ---- timers ------------------------------------------------------------------------

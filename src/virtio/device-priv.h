@@ -49,6 +49,8 @@ struct VdsVirtioDevice {
     /* The I/O thread's own. */
     bool active; /* between ops->start and ops->stop */
     VdsIoWatch *kick_watch;
+    VdsIoPoll *poll; /* as kick_watch */
+    bool polling;    /* kicks are spared: the thread looks by itself */
 
     uint64_t torn; /* the main loop's */
 
@@ -157,6 +159,9 @@ void vds_queue_refuse(VdsQueueCall *call, const char *why); /* QUEUE */
 /* The queue, made if need be.  (nullable) refused */
 VdsVirtQueue *vds_queue_touch(VdsQueueCall *call);
 
+/* poll.c */
+extern const VdsIoPollOps vds_device_poll_ops;
+
 /* stop.c, on the I/O thread: the device may have something to give back. */
 void vds_queue_drain(VdsVirtQueue *queue);
 /* Ends every stop that is under way: the ring goes. */
@@ -178,4 +183,9 @@ void vds_queue_reset_words(VdsVirtQueue *queue);
 void vds_queue_get_state(VdsVirtQueue *queue, VdsQueueState *state);
 /* A kick, or what may be one: calls handle and arms the next kick. */
 void vds_queue_dispatch(VdsVirtQueue *queue);
+/* Without a kick: dispatches if there is something that its device waits for; true if
+ * that took a request. */
+bool vds_queue_look(VdsVirtQueue *queue);
+/* After a time without kicks; true if there is something none will come for. */
+bool vds_queue_ask_for_kicks(VdsVirtQueue *queue);
 void vds_queue_interrupt(VdsVirtQueue *queue);

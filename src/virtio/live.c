@@ -160,6 +160,7 @@ bool vds_device_open(VdsVirtioDevice *device, GError **error)
         vds_doorbell_free(interrupts);
         return false;
     }
+    device->poll = vds_io_poll_new(device->thread, &vds_device_poll_ops, device);
     atomic_store_explicit(&device->kicks, kicks, memory_order_release);
     atomic_store_explicit(&device->interrupts, interrupts, memory_order_release);
     return true;
@@ -324,6 +325,7 @@ static void close_task(void *user)
 
     reset_task(device);
     vds_io_watch_free(g_steal_pointer(&device->kick_watch));
+    vds_io_poll_free(g_steal_pointer(&device->poll));
     for (unsigned i = 0; device->queues && i < device->n_queues; i++) {
         if (device->queues[i]) {
             vds_io_watch_free(g_steal_pointer(&device->queues[i]->kick_watch));

@@ -386,6 +386,12 @@ void vds_virt_queue_set_eager(VdsVirtQueue *queue, bool eager)
     queue->eager = eager;
 }
 
+/* Are buffers what its device waits for? */
+static bool waits(const VdsVirtQueue *queue)
+{
+    return queue->eager || queue->found_empty;
+}
+
 /* Kicks off.  false: there is no ring, or it is at fault. */
 static bool dispatch_begin(VdsVirtQueue *queue, GError **fault)
 {
@@ -410,7 +416,7 @@ static bool dispatch_end(VdsVirtQueue *queue, bool *interrupt, bool *again,
     if (!publish(queue, false, interrupt, fault)) {
         return false;
     }
-    if (*again || !(queue->eager || queue->found_empty)) {
+    if (*again || queue->device->polling || !waits(queue)) {
         return true;
     }
     if (!ring_notify(queue, true, &more, fault)) {
@@ -442,8 +448,38 @@ void vds_queue_dispatch(VdsVirtQueue *queue)
         vds_queue_interrupt(queue);
     }
     report(queue, fault);
-    if (again && is_served(queue)) {
+    if (again && is_served(queue) && !device->polling) {
         vds_doorbell_ring(atomic_load_explicit(&device->kicks, memory_order_relaxed),
                           queue->index);
     }
+}
+
+bool vds_queue_look(VdsVirtQueue *queue)
+{
+    if (!is_served(queue) || !waits(queue) || !vds_virt_queue_has_more(queue)) {
+        return false;
+    }
+    vds_queue_dispatch(queue);
+    return queue->budget < queue->num;
+}
+
+bool vds_queue_ask_for_kicks(VdsVirtQueue *queue)
+{
+    g_autoptr(GError) fault = NULL;
+    bool more = false;
+
+    if (!is_served(queue) || !waits(queue)) {
+        return false;
+    }
+    pthread_mutex_lock(&queue->lock);
+    if (queue->ring) {
+        ring_notify(queue, true, &more, &fault);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    report(queue, fault);
+    if (more && (queue->found_empty || queue->budget == 0)) {
+        vds_queue_dispatch(queue);
+        return true;
+    }
+    return false;
 }
