@@ -178,16 +178,27 @@ static bool refuse(GError **error, const char *what, int number)
     return false;
 }
 
+static bool number_of(const char *text, int *number, GError **error)
+{
+    guint64 value;
+
+    if (!g_ascii_string_to_unsigned(text, 10, 0, INT32_MAX, &value, NULL)) {
+        return refuse(error, "'fd' is no number", EINVAL);
+    }
+    *number = (int)value;
+    return true;
+}
+
 /* One that was inherited: whatever made it chose the interface. */
-static bool adopt(const VdsProp *prop, int *fd, GError **error)
+static bool adopt(const char *text, int *fd, GError **error)
 {
     struct ifreq request = {0};
-    uint64_t number;
+    int number;
 
-    if (!vds_prop_get_uint(prop, 0, INT32_MAX, &number, error)) {
+    if (!number_of(text, &number, error)) {
         return false;
     }
-    *fd = fcntl((int)number, F_DUPFD_CLOEXEC, 3);
+    *fd = fcntl(number, F_DUPFD_CLOEXEC, 3);
     if (*fd < 0) {
         return refuse(error, "Could not use 'fd'", errno);
     }
@@ -198,6 +209,26 @@ static bool adopt(const VdsProp *prop, int *fd, GError **error)
         return refuse(error, "'fd' is a tap without IFF_VNET_HDR", EINVAL);
     }
     return true;
+}
+
+/* "3:4": a queue each.  One is served; the kernel is told not to use the others, else
+ * what it puts there would be lost. */
+static bool adopt_first(const char *text, int *fd, GError **error)
+{
+    g_auto(GStrv) each = g_strsplit(text, ":", -1);
+
+    for (unsigned i = 1; each[0] && each[i]; i++) {
+        struct ifreq request = {.ifr_flags = IFF_DETACH_QUEUE};
+        int number;
+
+        if (!number_of(each[i], &number, error)) {
+            return false;
+        }
+        if (ioctl(number, TUNSETQUEUE, &request) < 0) {
+            return refuse(error, "could not detach a queue of a tap", errno);
+        }
+    }
+    return adopt(each[0] ? each[0] : "", fd, error);
 }
 
 static bool create(const char *name, int *fd, GError **error)
@@ -228,16 +259,28 @@ static bool configure(int fd, GError **error)
     return g_unix_set_fd_nonblocking(fd, TRUE, NULL);
 }
 
+/* vhost=on and its descriptors are for a kernel that would serve the rings: we do. */
+static bool find_fd(const VdsProps *netdev, int *fd, GError **error)
+{
+    const VdsProp *one = vds_props_find(netdev, "fd");
+    const VdsProp *many = vds_props_find(netdev, "fds");
+
+    if (one && many) {
+        return refuse(error, "'fd' and 'fds' exclude each other", EINVAL);
+    }
+    if (one || many) {
+        return one ? adopt(one->text, fd, error) : adopt_first(many->text, fd, error);
+    }
+    return create(vds_props_get_string(netdev, "ifname"), fd, error);
+}
+
 VdsNetPeer *vds_net_tap_new(const VdsDeviceArgs *args, const VdsProps *netdev,
                             GError **error)
 {
-    const VdsProp *given = vds_props_find(netdev, "fd");
     VDS_AUTO_FD fd = -1;
     Tap *tap;
 
-    if (!(given ? adopt(given, &fd, error)
-                : create(vds_props_get_string(netdev, "ifname"), &fd, error)) ||
-        !configure(fd, error)) {
+    if (!find_fd(netdev, &fd, error) || !configure(fd, error)) {
         return NULL;
     }
     tap = g_new0(Tap, 1);

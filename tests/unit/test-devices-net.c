@@ -9,6 +9,7 @@
 #include <cmocka.h>
 #include <arpa/inet.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/if.h>
 #include <linux/if_packet.h>
 #include <linux/if_tun.h>
@@ -667,6 +668,10 @@ static void test_unfit_netdevs(void **state)
         {"type=hubport,id=b", vds_virtio_error_quark, VDS_VIRTIO_ERROR_BACKEND},
         {"type=hubport,id=b,hubid=x", vds_util_error_quark, VDS_UTIL_ERROR_VALUE},
         {"type=tap,id=b,fd=987654", vds_virtio_error_quark, VDS_VIRTIO_ERROR_BACKEND},
+        {"type=tap,id=b,fds=", vds_virtio_error_quark, VDS_VIRTIO_ERROR_BACKEND},
+        {"type=tap,id=b,fds=987654:987655", vds_virtio_error_quark,
+         VDS_VIRTIO_ERROR_BACKEND},
+        {"type=tap,id=b,fd=3,fds=4", vds_virtio_error_quark, VDS_VIRTIO_ERROR_BACKEND},
         {"type=tap,id=b,fd=0", vds_virtio_error_quark, VDS_VIRTIO_ERROR_BACKEND},
         {"type=loop,id=b,queues=0", vds_util_error_quark, VDS_UTIL_ERROR_VALUE},
         {"type=user,id=b,queues=2", vds_virtio_error_quark, VDS_VIRTIO_ERROR_PROPERTY},
@@ -787,13 +792,34 @@ static bool is_ours(const uint8_t *frame, size_t len)
     return len >= 60 && frame[12] == OUR_TYPE >> 8 && frame[13] == (OUR_TYPE & 0xff);
 }
 
-static void test_tap(void **state)
+enum { MAX_TAPS = 2 };
+
+/* As libvirt opens them, and hands them over. */
+static unsigned open_taps(int fds[MAX_TAPS], unsigned n)
+{
+    struct ifreq request = {.ifr_flags = IFF_TAP | IFF_NO_PI | IFF_VNET_HDR};
+
+    g_strlcpy(request.ifr_name, "vdstest0", IFNAMSIZ);
+    request.ifr_flags |= n > 1 ? IFF_MULTI_QUEUE : 0;
+    for (unsigned i = 0; i < n; i++) {
+        fds[i] = open("/dev/net/tun", O_RDWR | O_CLOEXEC);
+        if (fds[i] < 0 || ioctl(fds[i], TUNSETIFF, &request) != 0) {
+            vds_fd_close(&fds[i]);
+            return i;
+        }
+    }
+    return n;
+}
+
+static void try_tap(const char *netdev, unsigned n_inherited)
 {
     struct sockaddr_ll address = {.sll_family = AF_PACKET,
                                   .sll_protocol = htons(ETH_P_ALL)};
     uint8_t frame[60] = {255, 255, 255, 255, 255, 255, 2, 2, 2, 2, 2, 2}, in[BUFFER];
     g_autoptr(GError) error = NULL;
     Net net = {0};
+    g_autofree char *text = NULL;
+    int fds[MAX_TAPS] = {-1, -1};
     size_t len;
     int sock = -1;
 
@@ -807,9 +833,21 @@ static void test_tap(void **state)
     frame[13] = OUR_TYPE & 0xff;
     door_init(&net.door);
     net.gpa = door_alloc(&net.door, ROOM);
-    door_back(&net.door, "netdev", "type=tap,id=b,ifname=vdstest0,script=no");
-    if (!door_plug(&net.door, "virtio-net-pci,id=n,netdev=b", &error)) {
-        print_message("# no tap: %s\n", error->message);
+    n_inherited -= open_taps(fds, n_inherited);
+    text = g_strdup_printf("type=tap,id=b,%s", netdev);
+    for (char *at; (at = strchr(text, '@'));) { /* "@0": a descriptor's number */
+        g_autofree char *rest = g_strdup(at + 2);
+        g_autofree char *before = g_strndup(text, (gsize)(at - text));
+
+        int fd = fds[at[1] - '0'];
+
+        g_free(text);
+        text = g_strdup_printf("%s%d%s", before, fd, rest);
+    }
+    door_back(&net.door, "netdev", text);
+    if (n_inherited > 0 ||
+        !door_plug(&net.door, "virtio-net-pci,id=n,netdev=b", &error)) {
+        print_message("# no tap: %s\n", error ? error->message : "not opened");
         close(sock);
         door_clear(&net.door);
         skip();
@@ -837,6 +875,26 @@ static void test_tap(void **state)
     assert_memory_equal(in, frame, sizeof(frame));
     close(sock);
     net_close(&net);
+    for (unsigned i = 0; i < MAX_TAPS; i++) {
+        vds_fd_close(&fds[i]);
+    }
+}
+
+static void test_tap(void **state)
+{
+    try_tap("ifname=vdstest0,script=no", 0);
+}
+
+/* libvirt's: it made the interface, and where there is a vhost-net it opened that, too.
+ */
+static void test_inherited_tap(void **state)
+{
+    try_tap("fd=@0,vhost=on,vhostfd=99", 1);
+}
+
+static void test_inherited_queues(void **state)
+{
+    try_tap("fds=@0:@1,vhost=on,vhostfds=98:99", 2);
 }
 
 /* ---- what breaks the device
@@ -931,6 +989,8 @@ int main(void)
         cmocka_unit_test(test_hostile_requests),
         cmocka_unit_test(test_features_that_need_others),
         cmocka_unit_test(test_tap),
+        cmocka_unit_test(test_inherited_tap),
+        cmocka_unit_test(test_inherited_queues),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);
