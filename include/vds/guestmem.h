@@ -112,6 +112,20 @@ bool vds_guest_map_read_u64(const VdsGuestMap *map, uint64_t gpa, uint64_t *to, 
  * have been written. */
 bool vds_guest_map_write(const VdsGuestMap *map, uint64_t gpa, const void *from,
                          size_t len, GError **error);
+/* Between guest memory and a file, moved by the system itself with no copy in between.
+ * `flags` as preadv2(2) has them. */
+typedef struct {
+    int fd;
+    uint64_t offset;
+    int flags;
+} VdsGuestFile;
+/* How many of `len` bytes moved, from the first on: fewer at the end of a region, of the
+ * file, or where either would have to be waited for; 0 for whatever reason.  Who needs
+ * the others, or the reason, takes another way. */
+size_t vds_guest_map_read_file(const VdsGuestMap *map, uint64_t gpa, size_t len,
+                               const VdsGuestFile *file); /* into guest memory */
+size_t vds_guest_map_write_file(const VdsGuestMap *map, uint64_t gpa, size_t len,
+                                const VdsGuestFile *file);
 /* Makes [gpa, gpa + len) zeroes and gives whole pages back to the system (balloons, freed
  * RAM).  UNMAPPED, READ_ONLY, VANISHED. */
 bool vds_guest_map_discard(const VdsGuestMap *map, uint64_t gpa, uint64_t len,

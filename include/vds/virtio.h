@@ -227,6 +227,12 @@ uint64_t vds_stream_done(const VdsStream *stream); /* the position */
 size_t vds_stream_read(VdsStream *stream, void *to, size_t len);          /* io->out */
 size_t vds_stream_write(VdsStream *stream, const void *from, size_t len); /* io->in */
 size_t vds_stream_fill(VdsStream *stream, uint8_t byte, size_t len);      /* io->in */
+/* The same from or to a file, as vds_guest_map_read_file() has it: what did not move by
+ * now takes the way through memory of ours. */
+size_t vds_stream_read_file(VdsStream *stream, const VdsGuestFile *file,
+                            size_t len); /* io->in */
+size_t vds_stream_write_file(VdsStream *stream, const VdsGuestFile *file,
+                             size_t len); /* io->out */
 uint64_t vds_stream_skip(VdsStream *stream, uint64_t len);
 /* Makes bytes of io->in zeroes and gives their whole pages back to the system. */
 uint64_t vds_stream_discard(VdsStream *stream, uint64_t len);

@@ -109,6 +109,7 @@ static void on_engine(uint32_t events, void *user)
     VdsBlkOp *op;
 
     (void)eventfd_read(blk->ops->get_fd(blk->engine), &count);
+    blk->turn = TURN_BYTES;
     while ((op = blk->ops->reap(blk->engine, false))) {
         vds_blk_work_returned((VdsBlkRequest *)op);
     }

@@ -8,6 +8,9 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/vfs.h>
+#include <linux/magic.h>
 
 #include "blk-priv.h"
 
@@ -56,7 +59,8 @@ static bool open_null(const Node *node, VdsBlkDisk *disk, GError **error)
 
     disk->kind = VDS_BLK_NULL;
     disk->size_bytes = NULL_BYTES;
-    return !size || vds_prop_get_size(size, 1, &disk->size_bytes, error);
+    return node_bool(node, "read-zeroes", &disk->zeroes, error) &&
+           (!size || vds_prop_get_size(size, 1, &disk->size_bytes, error));
 }
 
 /* A file's size, to the next sector; a device's by seeking. */
@@ -75,6 +79,25 @@ static bool measure(const char *path, VdsBlkDisk *disk, GError **error)
     }
     disk->size_bytes = (uint64_t)end;
     return true;
+}
+
+/* A file in memory has nothing to wait for; of others the system says what it has there.
+ */
+static VdsBlkAtOnce find_at_once(int fd)
+{
+    char byte;
+    const struct iovec iov = {&byte, 1};
+    struct statfs fs;
+
+    if (fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC)) {
+        return VDS_BLK_AT_ONCE_ALL;
+    }
+    if (fcntl(fd, F_GETFL) & O_DIRECT) {
+        return VDS_BLK_AT_ONCE_NOTHING; /* each read is the disk's */
+    }
+    return preadv2(fd, &iov, 1, 0, RWF_NOWAIT) >= 0 || errno == EAGAIN
+               ? VDS_BLK_AT_ONCE_CACHED
+               : VDS_BLK_AT_ONCE_NOTHING;
 }
 
 /* Linux's older interface is not here: native is the best there is. */
@@ -112,6 +135,7 @@ static bool open_path(const Node *node, const char *path, VdsBlkDisk *disk,
         return refuse(error, "Could not open '%.*s': %s", vds_name_len(path), path,
                       g_strerror(errno));
     }
+    disk->at_once = find_at_once(disk->fd);
     return measure(path, disk, error);
 }
 
@@ -282,7 +306,23 @@ bool vds_blk_disk_serve(const VdsBlkDisk *disk, VdsBlkOpKind kind, uint64_t offs
     if (disk->kind == VDS_BLK_MEMORY) {
         return memory_serve(disk->memory + offset, kind, len, io);
     }
-    return kind != VDS_BLK_READ || vds_stream_fill(&io->in, 0, len) == len;
+    if (kind != VDS_BLK_READ) {
+        return true;
+    }
+    return (disk->zeroes ? vds_stream_fill(&io->in, 0, len)
+                         : vds_stream_skip(&io->in, len)) == len;
+}
+
+size_t vds_blk_disk_serve_at_once(const VdsBlkDisk *disk, VdsBlkOpKind kind,
+                                  uint64_t offset, size_t len, VdsIo *io)
+{
+    bool all = disk->at_once == VDS_BLK_AT_ONCE_ALL;
+    const VdsGuestFile file = {disk->fd, offset, all ? 0 : RWF_NOWAIT};
+
+    if (kind == VDS_BLK_READ && disk->at_once != VDS_BLK_AT_ONCE_NOTHING) {
+        return vds_stream_read_file(&io->in, &file, len);
+    }
+    return kind == VDS_BLK_WRITE && all ? vds_stream_write_file(&io->out, &file, len) : 0;
 }
 
 int vds_blk_fallocate_mode(VdsBlkOpKind kind)

@@ -91,6 +91,7 @@ static void *work(void *user)
 {
     VdsBlkEngine *pool = user;
     VdsBlkOp *op;
+    bool first;
 
     pthread_mutex_lock(&pool->lock);
     while ((op = wait_for_work(pool))) {
@@ -98,9 +99,12 @@ static void *work(void *user)
         op->result = op_run(pool->fd, op);
         op->result = op->result < 0 ? -errno : op->result;
         pthread_mutex_lock(&pool->lock);
+        first = !pool->ready.first;
         list_push(&pool->ready, op);
         pthread_cond_signal(&pool->finished);
-        (void)eventfd_write(pool->done, 1); /* under the lock: destroy waits for it */
+        if (first) {                            /* the others are found with it */
+            (void)eventfd_write(pool->done, 1); /* under the lock: destroy waits for it */
+        }
     }
     pthread_mutex_unlock(&pool->lock);
     return NULL;

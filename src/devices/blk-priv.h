@@ -71,14 +71,23 @@ int vds_blk_fallocate_mode(VdsBlkOpKind kind);
 
 typedef enum { VDS_BLK_MEMORY, VDS_BLK_NULL, VDS_BLK_FILE } VdsBlkDiskKind;
 
+/* What a file gives and takes without a wait. */
+typedef enum {
+    VDS_BLK_AT_ONCE_NOTHING,
+    VDS_BLK_AT_ONCE_CACHED, /* reads of what is in memory */
+    VDS_BLK_AT_ONCE_ALL,    /* reads and writes: all of it is in memory */
+} VdsBlkAtOnce;
+
 typedef struct {
     VdsBlkDiskKind kind;
     uint64_t size_bytes; /* a multiple of a sector */
     bool read_only;
-    bool unmap;      /* discard=unmap: FILE gives room back */
-    int fd;          /* FILE; else -1 */
-    uint8_t *memory; /* MEMORY (nullable): mapped with the first driver */
-    const char *aio; /* (nullable) FILE: the only engine wanted */
+    bool unmap;  /* discard=unmap: FILE gives room back */
+    bool zeroes; /* read-zeroes=on: NULL; else a read changes nothing, as in QEMU */
+    int fd;      /* FILE; else -1 */
+    VdsBlkAtOnce at_once; /* FILE */
+    uint8_t *memory;      /* MEMORY (nullable): mapped with the first driver */
+    const char *aio;      /* (nullable) FILE: the only engine wanted */
 } VdsBlkDisk;
 
 /* `node`: the -blockdev or -drive it is wired to; NULL: memory.  BACKEND. */
@@ -93,6 +102,9 @@ bool vds_blk_disk_open(VdsBlkDisk *disk);
  * memory went away). */
 bool vds_blk_disk_serve(const VdsBlkDisk *disk, VdsBlkOpKind kind, uint64_t offset,
                         size_t len, VdsIo *io);
+/* Of FILE: moves what needs no wait, from the first byte on; says how many bytes. */
+size_t vds_blk_disk_serve_at_once(const VdsBlkDisk *disk, VdsBlkOpKind kind,
+                                  uint64_t offset, size_t len, VdsIo *io);
 
 /* ---- the device
  * ------------------------------------------------------------------------

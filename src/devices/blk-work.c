@@ -170,6 +170,19 @@ static bool advance_here(VdsBlkRequest *request)
     return true;
 }
 
+/* What a file has in memory needs no engine, up to a turn. */
+static void serve_at_once(VdsBlkRequest *request)
+{
+    VdsBlk *blk = request->blk;
+    size_t len = (size_t)MIN(request->left, blk->turn);
+    size_t moved = vds_blk_disk_serve_at_once(blk->disk, request->kind, request->offset,
+                                              len, request->io);
+
+    blk->turn -= moved;
+    request->offset += moved;
+    request->left -= moved;
+}
+
 /* A chunk is back: on to the driver with it. */
 static void take_chunk(VdsBlkRequest *request)
 {
@@ -198,6 +211,9 @@ static bool advance_there(VdsBlkRequest *request)
     take_chunk(request);
     if (request->status != VDS_BLK_S_OK || is_ignored(request)) {
         return false;
+    }
+    if (request->left > 0) {
+        serve_at_once(request);
     }
     if (request->left > 0) {
         if (engine_chunk(request)) {

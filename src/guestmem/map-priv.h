@@ -53,6 +53,40 @@ struct VdsGuestMap {
     MapRegion regions[]; /* by gpa */
 };
 
+/* The region that holds gpa, or NULL. */
+static inline const MapRegion *map_find(const VdsGuestMap *map, uint64_t gpa)
+{
+    size_t low = 0, high = map->n; /* regions before low end before gpa */
+
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+
+        if (map->regions[middle].last < gpa) {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    return low < map->n && map->regions[low].config.gpa <= gpa ? &map->regions[low]
+                                                               : NULL;
+}
+
+/* What vanished under a ring's words stays away, also from copies (and queries). */
+static inline bool is_whole(const MapRegion *region, const uint8_t *hva, size_t len)
+{
+    const VdsMapping *mapping = region->mapping;
+
+    atomic_thread_fence(memory_order_acquire);
+    return !mapping->watched || __atomic_load_n(&mapping->range.gone, __ATOMIC_RELAXED) >=
+                                    (uintptr_t)hva + len;
+}
+
+/* How much of [at, at + left) lies in the region, which holds `at`; left is not 0. */
+static inline size_t piece_in(const MapRegion *region, uint64_t at, uint64_t left)
+{
+    return (size_t)MIN(left - 1, region->last - at) + 1;
+}
+
 VdsGuestMap *vds_guest_map_new_mode(const VdsGuestRegion *regions, size_t n,
                                     VdsMapMode mode, GError **error);
 

@@ -98,6 +98,39 @@ size_t vds_stream_fill(VdsStream *stream, uint8_t byte, size_t len)
     return moved;
 }
 
+typedef size_t (*FileFunc)(const VdsGuestMap *map, uint64_t gpa, size_t len,
+                           const VdsGuestFile *file);
+
+static size_t each_file_span(VdsStream *stream, const VdsGuestFile *file, size_t len,
+                             FileFunc func)
+{
+    VdsGuestFile rest = *file;
+    size_t moved = 0, part;
+
+    len = (size_t)MIN(len, vds_stream_left(stream));
+    while (moved < len) {
+        part = func(stream->io->queue->map, stream->spans[stream->at].gpa + stream->into,
+                    here(stream, len - moved), &rest);
+        if (part == 0) {
+            break;
+        }
+        advance(stream, (uint32_t)part);
+        rest.offset += part;
+        moved += part;
+    }
+    return moved;
+}
+
+size_t vds_stream_read_file(VdsStream *stream, const VdsGuestFile *file, size_t len)
+{
+    return each_file_span(stream, file, len, vds_guest_map_read_file);
+}
+
+size_t vds_stream_write_file(VdsStream *stream, const VdsGuestFile *file, size_t len)
+{
+    return each_file_span(stream, file, len, vds_guest_map_write_file);
+}
+
 uint64_t vds_stream_skip(VdsStream *stream, uint64_t len)
 {
     uint64_t moved = 0;

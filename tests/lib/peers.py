@@ -45,8 +45,10 @@ def folder():
 
 @contextlib.contextmanager
 def server(argv, sock):
-    """Runs argv, which must listen on `sock`, until the block ends; killed if need be."""
-    process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL)
+    """Runs argv, which must listen on `sock`, until the block ends; killed if need be.
+    What it says on stderr is shown if it does not end as it should."""
+    said = tempfile.TemporaryFile()
+    process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, stderr=said)
     try:
         deadline = time.monotonic() + START_TIMEOUT_S
         while not sock.is_socket():
@@ -64,6 +66,11 @@ def server(argv, sock):
             process.kill()
             process.wait()
             raise RuntimeError(f"{argv[0]} did not end on SIGTERM") from None
+        finally:
+            if process.returncode not in (0, -15):
+                said.seek(0)
+                sys.stderr.write(said.read().decode(errors="replace"))
+            said.close()
         if process.returncode not in (0, -15):
             raise RuntimeError(f"{argv[0]} ended with status {process.returncode}")
 

@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <stdlib.h>
 #include <sys/stat.h>
 
@@ -365,22 +366,71 @@ static void test_a_disk_ends_with_a_whole_sector(void **state)
     unlink(path);
 }
 
-static void test_null_reads_zeroes(void **state)
+/* A file that needs no disk, and one that grows shorter: what is not there reads as
+ * zeroes, too. */
+static void test_a_file_in_memory(void **state)
 {
+    VDS_AUTO_FD fd = memfd_create("test-blk", MFD_CLOEXEC);
     uint8_t bytes[SECTOR];
-    Blk blk = {0};
 
-    door_init(&blk.door);
-    blk.gpa = door_alloc(&blk.door, ROOM);
-    door_back(&blk.door, "blockdev", "driver=null-co,node-name=d,size=1M");
-    assert_true(door_plug(&blk.door, "virtio-blk-pci,id=b,drive=d", NULL));
-    door_find(&blk.door, "b");
-    door_start(&blk.door, DOOR_SPLIT);
-    write_ones(&blk, 0, 1);
-    assert_int_equal(read_sector(&blk, 0, bytes), S_OK);
-    assert_true(is_all(bytes, SECTOR, 0));
-    assert_int_equal(read_sector(&blk, 2048, bytes), S_IOERR);
-    blk_close(&blk);
+    assert_true(fd >= 0);
+    for (size_t i = 0; i < 2; i++) {
+        g_autofree char *node =
+            g_strdup_printf("driver=file,node-name=d,filename=/proc/self/fd/%d", fd);
+        Blk blk = {0};
+
+        assert_int_equal(ftruncate(fd, FILE_BYTES), 0);
+        door_init(&blk.door);
+        blk.gpa = door_alloc(&blk.door, ROOM);
+        blk.path = g_strdup_printf("/proc/self/fd/%d", fd);
+        door_back(&blk.door, "blockdev", node);
+        assert_true(door_plug(&blk.door, "virtio-blk-pci,id=b,drive=d,packed=on", NULL));
+        door_find(&blk.door, "b");
+        door_start(&blk.door, i == 0 ? DOOR_SPLIT : DOOR_PACKED);
+        check_round_trip(&blk, 0, SECTOR, 0);
+        check_round_trip(&blk, 7, 9 * SECTOR, 100);
+        check_round_trip(&blk, 100, 600 * SECTOR, 64 * 1024);
+        write_ones(&blk, 0, 2);
+        assert_int_equal(ftruncate(fd, SECTOR), 0);
+        assert_int_equal(read_sector(&blk, 0, bytes), S_OK);
+        assert_true(is_all(bytes, SECTOR, 1));
+        assert_int_equal(read_sector(&blk, 1, bytes), S_OK);
+        assert_true(is_all(bytes, SECTOR, 0));
+        g_clear_pointer(&blk.path, g_free);
+        blk_close(&blk);
+    }
+}
+
+/* As QEMU's: a read leaves its buffer as it was, unless read-zeroes is on. */
+static void test_null(void **state)
+{
+    static const struct {
+        const char *node;
+        uint8_t byte;
+    } rows[] = {
+        {"driver=null-co,node-name=d,size=1M", 0xee},
+        {"driver=null-co,node-name=d,size=1M,read-zeroes=off", 0xee},
+        {"driver=null-co,node-name=d,size=1M,read-zeroes=on", 0},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        uint8_t bytes[SECTOR];
+        Blk blk = {0};
+
+        door_init(&blk.door);
+        blk.gpa = door_alloc(&blk.door, ROOM);
+        door_back(&blk.door, "blockdev", rows[i].node);
+        assert_true(door_plug(&blk.door, "virtio-blk-pci,id=b,drive=d", NULL));
+        door_find(&blk.door, "b");
+        door_start(&blk.door, DOOR_SPLIT);
+        write_ones(&blk, 0, 1);
+        memset(bytes, 0xee, sizeof(bytes));
+        door_poke(&blk.door, blk.gpa + 16, bytes, sizeof(bytes));
+        assert_int_equal(read_sector(&blk, 0, bytes), S_OK);
+        assert_true(is_all(bytes, SECTOR, rows[i].byte));
+        assert_int_equal(read_sector(&blk, 2048, bytes), S_IOERR);
+        blk_close(&blk);
+    }
 }
 
 /* ---- what is refused
@@ -795,7 +845,8 @@ int main(void)
         cmocka_unit_test(test_a_disk_says_its_serial),
         cmocka_unit_test(test_all_requests_come_back_once),
         cmocka_unit_test(test_a_disk_ends_with_a_whole_sector),
-        cmocka_unit_test(test_null_reads_zeroes),
+        cmocka_unit_test(test_a_file_in_memory),
+        cmocka_unit_test(test_null),
         cmocka_unit_test(test_refusals),
         cmocka_unit_test(test_types_need_their_features),
         cmocka_unit_test(test_read_only),

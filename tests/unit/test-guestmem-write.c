@@ -134,6 +134,66 @@ static void test_store_into_vanished_memory(void **state)
 }
 
 /* The same words whether one instruction or the way around. */
+/* Two regions that touch; the first is cut short in the end. */
+static void test_bytes_of_a_file(void **state)
+{
+    enum { IN_FILE = BYTES + 100 };
+    VDS_AUTO_FD memory = new_memfd();
+    VDS_AUTO_FD fd = memfd_create("test-file", MFD_CLOEXEC);
+    const VdsGuestRegion regions[] = {{GPA, BYTES, memory, 0, 0},
+                                      {GPA + BYTES, BYTES, -1, 0, 0}};
+    g_autoptr(VdsGuestMap) map = vds_guest_map_new_writable(regions, 2, NULL);
+    g_autoptr(VdsGuestMap) looking = vds_guest_map_new(regions, 2, NULL);
+    VdsGuestFile file = {fd, PAGE, 0};
+    uint8_t bytes[IN_FILE], seen[PAGE];
+
+    for (size_t i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(i * 37 / 3);
+    }
+    assert_int_equal(pwrite(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+    assert_int_equal(vds_guest_map_read_file(map, GPA + 7, PAGE, &file), PAGE);
+    assert_true(vds_guest_map_read(map, GPA + 7, seen, PAGE, NULL));
+    assert_memory_equal(seen, bytes + PAGE, PAGE);
+    /* To the end of a region, of the file; nowhere. */
+    assert_int_equal(vds_guest_map_read_file(map, GPA + BYTES - 5, PAGE, &file), 5);
+    file.offset = sizeof(bytes) - 9;
+    assert_int_equal(vds_guest_map_read_file(map, GPA + BYTES, PAGE, &file), 9);
+    assert_int_equal(vds_guest_map_read_file(map, GPA - 1, PAGE, &file), 0);
+    assert_int_equal(vds_guest_map_read_file(map, GPA, 0, &file), 0);
+    assert_int_equal(vds_guest_map_read_file(looking, GPA, 9, &file), 0);
+    file.fd = -1;
+    assert_int_equal(vds_guest_map_read_file(map, GPA, 9, &file), 0);
+    /* The other way. */
+    file = (VdsGuestFile){fd, 3, 0};
+    assert_int_equal(vds_guest_map_write_file(looking, GPA + 7, PAGE, &file), PAGE);
+    assert_int_equal(pread(fd, seen, PAGE, 3), PAGE);
+    assert_memory_equal(seen, bytes + PAGE, PAGE);
+    assert_int_equal(ftruncate(memory, PAGE), 0);
+    assert_int_equal(vds_guest_map_read_file(map, GPA + PAGE, 9, &file), 0);
+    assert_int_equal(vds_guest_map_write_file(map, GPA + PAGE, 9, &file), 0);
+    assert_int_equal(vds_guest_map_read_file(map, GPA, 9, &file), 9);
+}
+
+static void test_file_bytes_are_logged(void **state)
+{
+    VDS_AUTO_FD memory = new_memfd();
+    VDS_AUTO_FD fd = new_memfd();
+    VDS_AUTO_FD marks = new_memfd();
+    g_autoptr(VdsDirtyLog) log = vds_dirty_log_new(marks, 0, PAGE, NULL);
+    g_autoptr(VdsGuestMap) plain = map_of(memory);
+    g_autoptr(VdsGuestMap) map = vds_guest_map_with_log(plain, log, NULL);
+    const VdsGuestFile file = {fd, 0, 0}, end = {fd, BYTES, 0};
+    uint8_t byte = 0;
+
+    assert_int_equal(vds_guest_map_read_file(map, GPA, 9, &end), 0);
+    assert_int_equal(vds_guest_map_write_file(map, GPA, 9, &file), 9);
+    assert_int_equal(pread(marks, &byte, 1, GPA / PAGE / 8), 1);
+    assert_int_equal(byte, 0);
+    assert_int_equal(vds_guest_map_read_file(map, GPA + PAGE - 1, 2, &file), 2);
+    assert_int_equal(pread(marks, &byte, 1, GPA / PAGE / 8), 1);
+    assert_int_equal(byte, 3);
+}
+
 static void test_area_is_direct_or_not(void **state)
 {
     const VdsGuestRegion halves[] = {{GPA, 70, -1, 0, 0}, {GPA + 70, PAGE, -1, 0, 0}};
@@ -206,6 +266,8 @@ int main(void)
         cmocka_unit_test(test_write_is_what_is_read),
         cmocka_unit_test(test_write_is_refused),
         cmocka_unit_test(test_writing_is_shared),
+        cmocka_unit_test(test_bytes_of_a_file),
+        cmocka_unit_test(test_file_bytes_are_logged),
         cmocka_unit_test(test_area_is_direct_or_not),
         cmocka_unit_test(test_discard),
     };
