@@ -74,7 +74,7 @@ class Host:
                "XDG_CONFIG_HOME": f"{self.dir}/cfg", "XDG_CACHE_HOME": f"{self.dir}/cache",
                "XDG_DATA_HOME": f"{self.dir}/data"}
         if ALTERNATIVE:
-            root = ALTERNATIVE
+            root = self.alternative()
             lib = f"{root}/usr/lib/{os.uname().machine}-linux-gnu"
             env.update({"PATH": f"{root}/usr/sbin:{root}/usr/bin:{env['PATH']}",
                         "LD_LIBRARY_PATH": lib,
@@ -94,15 +94,28 @@ class Host:
             for path in [self.dir, *self.dir.rglob("*")]:
                 os.lchown(path, NOBODY, NOBODY)
 
+    def may(self, how, path):
+        """Whether the user may; how as for test(1)."""
+        return subprocess.run(["test", how, path], check=False, **self.user).returncode == 0
+
     def reachable(self, program):
         """program's path, or that of a copy if the user cannot execute it where it is."""
         path = pathlib.Path(program).resolve()
-        if subprocess.run(["test", "-r", path, "-a", "-x", path], check=False,
-                          **self.user).returncode == 0:
+        if self.may("-r", path) and self.may("-x", path):
             return path
         copy = self.dir / "bin" / path.name
         shutil.copy(path, copy)
         copy.chmod(0o755)
+        self.own()
+        return copy
+
+    def alternative(self):
+        """Likewise of the folder that ALTERNATIVE names."""
+        root = pathlib.Path(ALTERNATIVE).resolve()
+        if self.may("-x", root / "usr/sbin/libvirtd"):
+            return root
+        copy = self.dir / "libvirt"
+        shutil.copytree(root, copy, symlinks=True)
         self.own()
         return copy
 
