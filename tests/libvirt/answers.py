@@ -65,13 +65,15 @@ def test_answers():
 
 
 def test_what_the_xml_says():
-    """The interface's address is the device's, its console a pty; pretty and bare replies."""
+    """The interface's address is the device's, the console a pty, the agent's channel
+    nobody's; pretty and bare replies."""
     with Host() as host:
         host.define("plain.xml")
         host.virsh("start", "plain")
         equal(host.monitor("plain", "qom-get", path="/machine/peripheral/net0", property="mac"),
               "52:54:00:12:34:56")
-        contains(host.virsh("dumpxml", "plain"), "<alias name='net0'/>", "pty")
+        contains(host.virsh("dumpxml", "plain"), "<alias name='net0'/>", "pty",
+                 "name='org.qemu.guest_agent.0' state='disconnected'")
         contains(host.virsh("qemu-monitor-command", "plain", "--pretty",
                             '{"execute": "query-name"}'), '"name": "plain"')
         equal(host.virsh("qemu-monitor-command", "plain", "--return-value",

@@ -279,9 +279,11 @@ class Events:
         return re.findall(r"^event (\w+)", self.text(), re.MULTILINE)
 
     def wait(self, *names):
-        """Until these came, before any others."""
-        until(lambda: len(self.names()) >= len(names), f"events {names}")
-        equal(self.names()[: len(names)], list(names))
+        """Until these came, in this order; others may come between them."""
+        def come():
+            return [name for name in self.names() if name in names]
+        until(lambda: len(come()) >= len(names), f"events {names}")
+        equal(come()[: len(names)], list(names))
 
 
 def need_libvirt():

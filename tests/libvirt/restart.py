@@ -4,7 +4,7 @@
 import os
 import signal
 
-from host import Host, equal, run
+from host import Host, equal, run, until
 
 
 def again(host, stop, expected):
@@ -51,7 +51,7 @@ def test_ended_meanwhile():
         os.kill(pid, signal.SIGTERM)
         host.wait_for_end(pid)
         host.start_libvirtd()
-        equal(host.state("plain").split()[0], "shut")
+        until(lambda: host.state("plain").startswith("shut off"), "libvirt finds nothing")
         host.virsh("start", "plain")
         equal(len(host.emulators()), 1)
 
