@@ -4,7 +4,7 @@
  * Replays every file of the folders (or files) named, one TAP line each, so that a corpus
  * is an ordinary test.  With --mutate it then goes on with changed copies of them: the
  * same ones for the same --seed, so a finding can be had again.  No coverage guides it;
- * that is what -Dfuzz=true is for.
+ * that is what libFuzzer is for.
  *
  *   fuzz-json [--mutate SECONDSs|COUNT] [--seed N] PATH...
  *
