@@ -282,3 +282,46 @@ static inline void door_reset(Door *door)
     g_assert_true(vds_virtio_driver_set_status(door->device, 0, NULL));
     door_drop_rings(door);
 }
+
+/* ---- stopping a queue, as a vhost-user front-end does ---------------------------------
+ */
+
+typedef struct {
+    bool told;
+    uint32_t base;
+} DoorStop;
+
+static inline void door_stopped(unsigned n, uint32_t base, void *user)
+{
+    *(DoorStop *)user = (DoorStop){true, base};
+}
+
+/* Stops queue n of a split ring, waits until it has, and goes on there as another device
+ * would.  Returns the base; -1: it never stopped. */
+static inline int door_stop(Door *door, unsigned n, bool go_on)
+{
+    g_autoptr(VdsMailbox) box = vds_mailbox_new(NULL);
+    VdsQueueState state = door_state(door, n);
+    VdsQueueSetup setup = {.num = state.num,
+                           .desc = state.desc,
+                           .avail = state.avail,
+                           .used = state.used,
+                           .has_base = true};
+    DoorStop stop = {false, 0};
+
+    vds_virtio_driver_stop_queue(door->device, n, box, door_stopped, &stop);
+    for (int i = 0; i < DOOR_PATIENCE_MS && !stop.told; i++) {
+        vds_mailbox_run(box);
+        g_usleep(1000);
+    }
+    if (!stop.told) {
+        return -1;
+    }
+    setup.avail_base = (uint16_t)stop.base;
+    setup.used_base = door_state(door, n).used_idx;
+    if (go_on) {
+        g_assert_true(vds_virtio_driver_set_queue(door->device, n, &setup, NULL));
+        g_assert_true(vds_virtio_driver_enable_queue(door->device, n, NULL));
+    }
+    return (int)stop.base;
+}

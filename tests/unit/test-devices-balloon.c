@@ -251,6 +251,22 @@ static void test_statistics(void **state)
     }
 }
 
+/* The buffer goes back into the ring with its queue, and is the next device's. */
+static void test_statistics_queue_stops(void **state)
+{
+    static const uint8_t report[] = {4, 0, 1, 2, 3, 4, 5, 6, 7, 8};
+    Door door;
+
+    fixture_init(&door, BALLOON, DOOR_SPLIT);
+    door_send(&door, STATISTICS, report, sizeof(report), 0);
+    assert_kept(&door, 1, 1);
+    assert_int_equal(door_stop(&door, STATISTICS, false), 0);
+    assert_kept(&door, 0, 0);
+    assert_int_equal(door_stop(&door, STATISTICS, true), 0);
+    assert_kept(&door, 1, 1);
+    door_clear(&door);
+}
+
 /* A member of guest-stats as text; NULL: "last-update". */
 static char *stat_of(Door *door, const char *name)
 {
@@ -576,6 +592,7 @@ int main(void)
         cmocka_unit_test(test_odd_lengths),
         cmocka_unit_test(test_many_frames),
         cmocka_unit_test(test_statistics),
+        cmocka_unit_test(test_statistics_queue_stops),
         cmocka_unit_test(test_statistics_are_shown),
         cmocka_unit_test(test_statistics_are_asked_for),
         cmocka_unit_test(test_interval_refused),

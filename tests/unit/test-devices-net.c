@@ -251,6 +251,27 @@ static void test_merged_buffers_wait_for_more(void **state)
     }
 }
 
+/* They go back into the ring when the queue stops, and the frame goes on waiting. */
+static void test_a_queue_stops_with_held_buffers(void **state)
+{
+    static uint8_t out[3000], in[ROOM];
+    Net net;
+
+    net_open(&net, "type=loop,id=b", "", DOOR_SPLIT);
+    fill(out, sizeof(out), 1);
+    post_buffers(&net, RX, 2, 1024, 0);
+    send_frame(&net, out, sizeof(out));
+    door_settle(&net.door);
+    assert_int_equal(door_state(&net.door, RX).inuse, 2);
+    assert_int_equal(door_stop(&net.door, RX, false), 0);
+    assert_int_equal(door_state(&net.door, RX).inuse, 0);
+    assert_int_equal(door_stop(&net.door, RX, true), 0);
+    post_buffers(&net, RX, 1, 1024, 0);
+    assert_int_equal(receive(&net, in), sizeof(out));
+    assert_memory_equal(in, out, sizeof(out));
+    net_close(&net);
+}
+
 /* Without MRG_RXBUF a frame has one buffer, or none at all. */
 static void test_one_buffer_a_frame(void **state)
 {
@@ -972,6 +993,7 @@ int main(void)
         cmocka_unit_test(test_loop_gives_back_what_is_sent),
         cmocka_unit_test(test_frames_wait_for_buffers),
         cmocka_unit_test(test_merged_buffers_wait_for_more),
+        cmocka_unit_test(test_a_queue_stops_with_held_buffers),
         cmocka_unit_test(test_one_buffer_a_frame),
         cmocka_unit_test(test_headers_fit_their_receiver),
         cmocka_unit_test(test_commands),

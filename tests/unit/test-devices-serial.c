@@ -656,6 +656,43 @@ static void test_deaf_client(void **state)
     fixture_clear(&fixture);
 }
 
+/* A queue stops with a request of which the client has read a part: what is left goes its
+ * way, and nothing goes twice. */
+static void test_stops_while_sending(void **state)
+{
+    Fixture fixture;
+    Door *door = &fixture.door;
+    uint32_t written;
+    uint64_t gpa;
+    unsigned n;
+
+    fixture_init(&fixture, SERVER, PORT);
+    door_start(door, DOOR_SPLIT);
+    open_port(door, false);
+    {
+        VDS_AUTO_FD fd = dial(&fixture);
+
+        assert_heard(door, "OPEN 1=1");
+        n = fill_socket(door, &gpa);
+        assert_int_equal(door_stop(door, OUT1, false), n);
+        assert_int_equal(door_state(door, OUT1).inuse, 0);
+        assert_int_equal(door_used(door, OUT1, &written), GPOINTER_TO_SIZE(&gpa));
+        door_add(door, OUT1, gpa, 65536, 0, 0, &gpa);
+        assert_int_equal(door_stop(door, OUT1, true), n);
+        for (uint64_t at = 0; at < (uint64_t)(n + 1) * 65536;) {
+            uint8_t bytes[4096];
+            ssize_t got = read(fd, bytes, sizeof(bytes));
+
+            assert_true(got > 0);
+            for (ssize_t i = 0; i < got; i++, at++) {
+                assert_int_equal(bytes[i], (uint8_t)(at % 65536 * 31 >> 3));
+            }
+        }
+        assert_int_equal(door_used(door, OUT1, &written), GPOINTER_TO_SIZE(&gpa));
+    }
+    fixture_clear(&fixture);
+}
+
 typedef void (*EndFunc)(Door *door);
 
 static void end_reset(Door *door)
@@ -1101,6 +1138,7 @@ int main(void)
         cmocka_unit_test(test_input_without_room),
         cmocka_unit_test(test_guest_closed),
         cmocka_unit_test(test_deaf_client),
+        cmocka_unit_test(test_stops_while_sending),
         cmocka_unit_test(test_ends_while_sending),
         cmocka_unit_test(test_client_leaves_while_sending),
         cmocka_unit_test(test_connects),
