@@ -72,7 +72,8 @@ static void feed(VdsBlk *blk)
     }
     blk->hungry = false;
     for (unsigned i = 0; i < blk->n_queues; i++) {
-        VdsVirtQueue *queue = vds_virtio_device_get_virt_queue(blk->device, i);
+        VdsVirtQueue *queue =
+            vds_virtio_device_get_virt_queue(blk->device, blk->first_queue + i);
 
         if (queue) {
             queue_serve(blk, queue);
@@ -80,8 +81,17 @@ static void feed(VdsBlk *blk)
     }
 }
 
+void vds_blk_feed(VdsBlk *blk)
+{
+    blk->hungry = true;
+    feed(blk);
+}
+
 static void turn_end(VdsBlk *blk)
 {
+    if (blk->protocol->finished) {
+        blk->protocol->finished(blk);
+    }
     if (blk->engine) {
         blk->ops->kick(blk->engine);
     }
@@ -94,7 +104,11 @@ static void blk_handle(void *instance, VdsVirtQueue *queue)
 
     blk->turn = TURN_BYTES;
     ready_serve(blk, NULL);
-    queue_serve(blk, queue);
+    if (vds_virt_queue_get_index(queue) < blk->first_queue) {
+        blk->protocol->handle(blk, queue);
+    } else {
+        queue_serve(blk, queue);
+    }
     feed(blk);
     turn_end(blk);
 }
@@ -139,7 +153,10 @@ static bool is_wanted(const VdsBlk *blk, const VdsBlkEngineOps *ops)
 
 static bool disk_open(VdsBlk *blk)
 {
-    if (blk->disk->kind != VDS_BLK_FILE || blk->engine) {
+    if (!blk->disk || blk->engine) {
+        return true;
+    }
+    if (blk->disk->kind != VDS_BLK_FILE) {
         return vds_blk_disk_open(blk->disk);
     }
     for (size_t i = 0; vds_blk_engines[i]; i++) {
@@ -187,22 +204,27 @@ static bool wants_writeback(const VdsBlk *blk)
     return byte != 0;
 }
 
-static void blk_start(void *instance)
+void vds_blk_start(VdsBlk *blk)
 {
-    VdsBlk *blk = instance;
-
     if (!disk_open(blk)) {
         vds_virtio_device_break(blk->device, "no %s for the disk",
                                 blk->disk->kind == VDS_BLK_MEMORY ? "memory" : "engine");
         return;
     }
     requests_make(blk);
-    blk->rules.features = vds_virtio_device_get_features(blk->device);
-    blk->rules.writeback = wants_writeback(blk);
     blk->active = true;
     blk->turn = TURN_BYTES;
     ready_serve(blk, NULL);
     turn_end(blk);
+}
+
+static void blk_start(void *instance)
+{
+    VdsBlk *blk = instance;
+
+    blk->rules.features = vds_virtio_device_get_features(blk->device);
+    blk->rules.writeback = wants_writeback(blk);
+    vds_blk_start(blk);
 }
 
 /* The disk goes on with what it has: that is private bytes and a file. */
@@ -260,18 +282,64 @@ static void blk_queue_stop(void *instance, VdsVirtQueue *queue)
     turn_end(blk);
 }
 
+void vds_blk_reset(VdsBlk *blk)
+{
+    requests_drop(blk, NULL);
+    blk->dirty = NULL;
+    blk->hungry = false;
+    if (blk->n_in_engine == 0) {
+        engine_close(blk);
+    }
+}
+
 static void blk_reset(void *instance)
 {
     VdsBlk *blk = instance;
     uint8_t writeback = blk->writeback;
 
-    requests_drop(blk, NULL);
-    blk->dirty = NULL;
-    blk->hungry = false;
     vds_virtio_device_set_config(blk->device, VDS_BLK_CONFIG_WRITEBACK, &writeback, 1);
-    if (blk->n_in_engine == 0) {
-        engine_close(blk);
+    vds_blk_reset(blk);
+}
+
+/* ---- a disk that comes and goes ------------------------------------------------------
+ */
+
+bool vds_blk_attach(VdsBlk *blk, VdsBlkDisk *disk)
+{
+    g_assert(!blk->disk);
+    blk->disk = disk;
+    blk->rules.disk = disk;
+    if (blk->active && !disk_open(blk)) {
+        blk->disk = NULL;
+        blk->rules.disk = NULL;
+        return false;
     }
+    return true;
+}
+
+VdsBlkDisk *vds_blk_detach(VdsBlk *blk)
+{
+    VdsBlkDisk *disk = blk->disk;
+
+    while (blk->n_in_engine > 0) {
+        blk->ops->kick(blk->engine);
+        vds_blk_work_returned((VdsBlkRequest *)blk->ops->reap(blk->engine, true));
+    }
+    engine_close(blk);
+    for (unsigned i = 0; blk->requests && i < VDS_BLK_DEPTH; i++) {
+        VdsBlkRequest *request = &blk->requests[i];
+
+        request->status = VDS_BLK_S_IOERR; /* of those that wait for their turn */
+        request->left = 0;
+    }
+    blk->disk = NULL;
+    blk->rules.disk = NULL;
+    blk->turn = TURN_BYTES;
+    if (blk->active) {
+        ready_serve(blk, NULL);
+        turn_end(blk);
+    }
+    return disk;
 }
 
 static void blk_config_written(void *instance, unsigned offset, unsigned len)
@@ -330,10 +398,10 @@ const VdsDeviceOps vds_blk_ops = {
     .config_writable = writable,
 };
 
-VdsBlk *vds_blk_new(const VdsBlkConfig *config)
+void vds_blk_init(VdsBlk *blk, const VdsBlkConfig *config)
 {
-    VdsBlk *blk = g_new0(VdsBlk, 1);
-
+    blk->protocol = config->protocol;
+    blk->first_queue = config->first_queue;
     blk->disk = config->disk;
     blk->thread = config->io_thread;
     blk->serial = g_strdup(config->serial);
@@ -347,6 +415,13 @@ VdsBlk *vds_blk_new(const VdsBlkConfig *config)
         .max_discard_sectors = config->max_discard_sectors,
         .max_zero_sectors = config->max_zero_sectors,
     };
+}
+
+VdsBlk *vds_blk_new(const VdsBlkConfig *config)
+{
+    VdsBlk *blk = g_new0(VdsBlk, 1);
+
+    vds_blk_init(blk, config);
     return blk;
 }
 

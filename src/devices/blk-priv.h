@@ -110,6 +110,23 @@ size_t vds_blk_disk_serve_at_once(const VdsBlkDisk *disk, VdsBlkOpKind kind,
  * ------------------------------------------------------------------------
  */
 
+typedef struct VdsBlk VdsBlk;
+typedef struct VdsBlkRequest VdsBlkRequest;
+typedef struct VdsBlkRules VdsBlkRules;
+
+/* What the requests are: virtio-blk's, or those of another device that works on a disk.
+ */
+typedef struct {
+    /* Reads what is asked, once.  NULL, or why the device is to be broken: a phrase. */
+    const char *(*begin)(VdsBlkRequest *request, const VdsBlkRules *rules);
+    /* Writes the answer and says how many bytes of io->in are new. */
+    uint64_t (*end)(VdsBlkRequest *request);
+    /* (nullable) a queue before the request queues */
+    void (*handle)(VdsBlk *blk, VdsVirtQueue *queue);
+    /* (nullable) requests may have been finished */
+    void (*finished)(VdsBlk *blk);
+} VdsBlkProtocol;
+
 enum {
     VDS_BLK_F_SEG_MAX = 2,
     VDS_BLK_F_GEOMETRY = 4,
@@ -133,11 +150,12 @@ enum {
 };
 
 typedef struct {
-    VdsBlkDisk *disk;       /* (transfer full) */
-    VdsIoThread *io_thread; /* borrowed: the device's */
-    const char *serial;     /* (nullable) */
-    unsigned n_queues;
-    uint32_t block_bytes; /* logical */
+    const VdsBlkProtocol *protocol;
+    VdsBlkDisk *disk;               /* (transfer full) (nullable) it comes later */
+    VdsIoThread *io_thread;         /* borrowed: the device's */
+    const char *serial;             /* (nullable) */
+    unsigned first_queue, n_queues; /* of requests */
+    uint32_t block_bytes;           /* logical */
     uint32_t max_discard_sectors, max_zero_sectors;
     bool writeback; /* after a reset */
 } VdsBlkConfig;
@@ -152,11 +170,11 @@ typedef struct {
     unsigned n_queues, queue_size;
 } VdsBlkShape;
 
+/* The sizes that the properties of a disk ask for.  PROPERTY. */
+bool vds_blk_block_sizes(const VdsPropertySet *set, VdsBlkShape *shape, GError **error);
 /* VDS_BLK_CONFIG_BYTES (virtio 1.2, 5.2.4) with the values QEMU 7.2 shows. */
 void vds_blk_config_fill(uint8_t *config, const VdsBlkShape *shape,
                          const VdsFeatures *offered, const VdsPropertySet *set);
-
-typedef struct VdsBlk VdsBlk;
 
 VdsBlk *vds_blk_new(const VdsBlkConfig *config);
 VdsVirtioDevice **vds_blk_device(VdsBlk *blk); /* to be set before any driver */
@@ -191,7 +209,6 @@ typedef struct VdsBlkType VdsBlkType;
 
 /* One request, from pop to complete.  In the array of its device; it is on the free list,
  * on the ready list, or with the engine. */
-typedef struct VdsBlkRequest VdsBlkRequest;
 struct VdsBlkRequest {
     VdsBlkOp op; /* first: the engine hands this back */
     VdsBlk *blk;
@@ -208,36 +225,38 @@ struct VdsBlkRequest {
     VdsBlkCountKind count;
     bool counted_invalid;
     uint64_t begun_ns, bytes; /* for the counters */
+    /* A SCSI command's: who it is, and its answer. */
+    uint64_t number, tag;
+    uint8_t response, sense_key;
+    uint16_t sense_code;
     VdsBlkRequest *next;
 };
 
 enum { VDS_BLK_S_OK = 0, VDS_BLK_S_IOERR = 1, VDS_BLK_S_UNSUPP = 2 };
 
 /* What requests need of their device. */
-typedef struct {
-    const VdsBlkDisk *disk;
+struct VdsBlkRules {
+    const VdsBlkDisk *disk; /* (nullable) */
     const char *serial;
     uint32_t block_bytes;
     uint32_t max_discard_sectors, max_zero_sectors;
     bool writeback;
     VdsFeatures features;
-} VdsBlkRules;
+};
 
-/* Reads the header, once.  NULL, or why the device is to be broken: a phrase. */
-const char *vds_blk_request_begin(VdsBlkRequest *request, const VdsBlkRules *rules);
-/* Puts the status into the last byte and says how many bytes of io->in are new. */
-uint64_t vds_blk_request_end(VdsBlkRequest *request);
+extern const VdsBlkProtocol vds_blk_protocol; /* of virtio-blk */
 
 /* ---- the device's own words (blk-device.c, blk-work.c) --------------------------------
  */
 
 struct VdsBlk {
     VdsBlkStats stats;
+    const VdsBlkProtocol *protocol;
     VdsVirtioDevice *device;
-    VdsBlkDisk *disk;
+    VdsBlkDisk *disk;    /* (nullable) */
     VdsIoThread *thread; /* borrowed: the device's */
     char *serial;
-    unsigned n_queues;
+    unsigned first_queue, n_queues;
     bool writeback; /* after a reset */
     VdsBlkRules rules;
 
@@ -275,3 +294,16 @@ void vds_blk_work_wait(VdsBlkRequest *request);
 void vds_blk_work_free(VdsBlkRequest *request);
 /* Shows the driver what was finished. */
 void vds_blk_work_flush(VdsBlk *blk);
+
+/* What another device that works on a disk does with its own words around (blk-device.c);
+ * each is a step of VdsDeviceOps.  The instance begins with a VdsBlk. */
+void vds_blk_init(VdsBlk *blk, const VdsBlkConfig *config);
+void vds_blk_start(VdsBlk *blk);
+void vds_blk_reset(VdsBlk *blk);
+/* Takes what is in the request queues; `hungry` says that there may be more. */
+void vds_blk_feed(VdsBlk *blk);
+/* On the I/O thread: the disk comes ((transfer full)), also while a driver is there.
+ * false: it cannot be worked on, and is the caller's again. */
+bool vds_blk_attach(VdsBlk *blk, VdsBlkDisk *disk);
+/* On the I/O thread, which waits for the disk: what is under way is finished first. */
+VdsBlkDisk *vds_blk_detach(VdsBlk *blk);

@@ -157,7 +157,7 @@ static const VdsBlkType *type_find(uint32_t number, const VdsFeatures *features)
     return NULL;
 }
 
-const char *vds_blk_request_begin(VdsBlkRequest *request, const VdsBlkRules *rules)
+static const char *request_begin(VdsBlkRequest *request, const VdsBlkRules *rules)
 {
     uint8_t header[HEADER_BYTES];
 
@@ -187,7 +187,7 @@ const char *vds_blk_request_begin(VdsBlkRequest *request, const VdsBlkRules *rul
 
 /* `written` counts from the start, so the status byte counts only when all before it
  * was written (virtio 1.2, 2.7.8.2). */
-uint64_t vds_blk_request_end(VdsBlkRequest *request)
+static uint64_t request_end(VdsBlkRequest *request)
 {
     VdsStream *in = &request->io->in;
     uint64_t data = vds_stream_done(in);
@@ -200,3 +200,5 @@ uint64_t vds_blk_request_end(VdsBlkRequest *request)
     vds_stream_write(in, &request->status, 1);
     return left == 1 ? data + 1 : data;
 }
+
+const VdsBlkProtocol vds_blk_protocol = {.begin = request_begin, .end = request_end};

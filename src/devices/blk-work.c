@@ -65,7 +65,7 @@ static void request_finish(VdsBlkRequest *request)
         blk->dirty = io->queue;
     }
     vds_blk_stats_end(request);
-    vds_virt_queue_complete(io->queue, io, vds_blk_request_end(request));
+    vds_virt_queue_complete(io->queue, io, blk->protocol->end(request));
     vds_blk_work_free(request);
 }
 
@@ -229,8 +229,10 @@ static bool advance_there(VdsBlkRequest *request)
 
 void vds_blk_work_advance(VdsBlkRequest *request)
 {
-    if (!(request->blk->disk->kind == VDS_BLK_FILE ? advance_there(request)
-                                                   : advance_here(request))) {
+    const VdsBlkDisk *disk = request->blk->disk;
+    bool there = disk && disk->kind == VDS_BLK_FILE;
+
+    if (!(there ? advance_there(request) : advance_here(request))) {
         request_finish(request);
     }
 }
@@ -238,7 +240,7 @@ void vds_blk_work_advance(VdsBlkRequest *request)
 void vds_blk_work_begin(VdsBlk *blk, VdsIo *io)
 {
     VdsBlkRequest *request = request_take(blk, io);
-    const char *wrong = vds_blk_request_begin(request, &blk->rules);
+    const char *wrong = blk->protocol->begin(request, &blk->rules);
 
     if (wrong) {
         request->status = VDS_BLK_S_IOERR;

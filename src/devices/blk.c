@@ -93,7 +93,7 @@ static bool block_size(const VdsPropertySet *set, const char *name, uint32_t *by
     return true;
 }
 
-static bool block_sizes(const VdsPropertySet *set, VdsBlkShape *shape, GError **error)
+bool vds_blk_block_sizes(const VdsPropertySet *set, VdsBlkShape *shape, GError **error)
 {
     if (!block_size(set, "logical_block_size", &shape->block_bytes, error) ||
         !block_size(set, "physical_block_size", &shape->physical_bytes, error)) {
@@ -128,7 +128,7 @@ static bool equip(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
     g_autoptr(VdsBlkDisk) disk = NULL;
     VdsBlk *blk;
 
-    if (!block_sizes(set, &shape, error)) {
+    if (!vds_blk_block_sizes(set, &shape, error)) {
         return false;
     }
     disk =
@@ -141,6 +141,7 @@ static bool equip(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
     vds_blk_config_fill(to->config, &shape, &to->features, set);
     to->config_len_bytes = VDS_BLK_CONFIG_BYTES;
     blk = vds_blk_new(&(VdsBlkConfig){
+        .protocol = &vds_blk_protocol,
         .disk = g_steal_pointer(&disk),
         .io_thread = vds_kind_io_thread(args),
         .serial = vds_property_set_get_text(set, "serial"),

@@ -1,0 +1,694 @@
+/*
+ * devices: virtio-scsi with one disk (virtio 1.2, 5.6): every command with what it
+ * answers and refuses, reads and writes on every kind of disk, task management, a disk
+ * that comes and goes, and requests that lie.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <cmocka.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <glib/gstdio.h>
+
+#include "door.h"
+
+enum { CONTROL, EVENT, REQUESTS, HEADER = 19, CDB = 32, RESPONSE = 12, SENSE = 96 };
+enum { OUT = HEADER + CDB, IN = RESPONSE + SENSE, ROOM = 512 * 1024 };
+enum { GOOD = 0, CHECK = 2, OK = 0, OVERRUN = 1, BAD_TARGET = 3 };
+enum { BLOCK = 512, DISK = 1 << 20, BLOCKS = DISK / BLOCK };
+enum { COMPLETE = 0, SUCCEEDED = 10, REJECTED = 11, INCORRECT_LUN = 12 };
+
+typedef struct {
+    Door door;
+    uint64_t gpa;
+    char *file; /* (nullable) */
+    uint8_t lun[8];
+    uint8_t status, response, key;
+    unsigned code;
+    uint32_t residual, written;
+    uint8_t data[ROOM];
+} Scsi;
+
+static void scsi_open(Scsi *scsi, const char *adapter, const char *node, const char *disk,
+                      uint64_t features)
+{
+    g_autofree char *device = g_strdup_printf("virtio-scsi-pci,id=s%s", adapter);
+
+    *scsi = (Scsi){.lun = {1}};
+    door_init(&scsi->door);
+    assert_true(door_plug(&scsi->door, device, NULL));
+    if (node) {
+        g_autofree char *unit = g_strdup_printf("scsi-hd,id=d,bus=s.0,drive=n%s", disk);
+
+        door_back(&scsi->door, "blockdev", node);
+        assert_true(door_plug(&scsi->door, unit, NULL));
+    }
+    door_find(&scsi->door, "s");
+    door_start(&scsi->door, features);
+    scsi->gpa = door_alloc(&scsi->door, 2 * ROOM);
+}
+
+static char *make_file(void)
+{
+    g_autofree char *path = NULL;
+    int fd = g_file_open_tmp("vds-scsi-XXXXXX", &path, NULL);
+
+    assert_true(fd >= 0);
+    assert_int_equal(ftruncate(fd, DISK), 0);
+    close(fd);
+    return g_steal_pointer(&path);
+}
+
+static void scsi_open_file(Scsi *scsi, const char *more, const char *disk,
+                           uint64_t features)
+{
+    g_autofree char *path = make_file();
+    g_autofree char *node =
+        g_strdup_printf("driver=file,node-name=n,filename=%s%s", path, more);
+
+    scsi_open(scsi, "", node, disk, features);
+    scsi->file = g_steal_pointer(&path);
+}
+
+static void scsi_close(Scsi *scsi)
+{
+    door_clear(&scsi->door);
+    if (scsi->file) {
+        g_unlink(scsi->file);
+        g_free(scsi->file);
+    }
+}
+
+static uint32_t get_le32(const uint8_t *bytes)
+{
+    return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
+           (uint32_t)bytes[3] << 24;
+}
+
+static uint64_t get_be(const uint8_t *bytes, unsigned n)
+{
+    uint64_t value = 0;
+
+    while (n-- > 0) {
+        value = value << 8 | *bytes++;
+    }
+    return value;
+}
+
+static void post(Scsi *scsi, uint64_t tag, const uint8_t *cdb, size_t cdb_len,
+                 const void *data, uint32_t n_out, uint32_t n_in)
+{
+    uint8_t bytes[OUT] = {0};
+
+    memcpy(bytes, scsi->lun, sizeof(scsi->lun));
+    memcpy(bytes + 8, &tag, sizeof(tag));
+    memcpy(bytes + HEADER, cdb, cdb_len);
+    door_poke(&scsi->door, scsi->gpa, bytes, OUT);
+    if (data) {
+        door_poke(&scsi->door, scsi->gpa + OUT, data, n_out);
+    }
+    door_add(&scsi->door, REQUESTS, scsi->gpa, OUT + n_out, IN + n_in, 16384,
+             GSIZE_TO_POINTER(scsi->gpa));
+    door_kick(&scsi->door, REQUESTS);
+}
+
+static void take(Scsi *scsi, uint32_t n_out, uint32_t n_in)
+{
+    uint8_t bytes[IN];
+    uint64_t at = scsi->gpa + OUT + n_out;
+
+    assert_true(door_used(&scsi->door, REQUESTS, &scsi->written) == scsi->gpa);
+    assert_in_range(scsi->written, IN, IN + n_in);
+    door_peek(&scsi->door, at, bytes, IN);
+    door_peek(&scsi->door, at + IN, scsi->data, n_in);
+    scsi->residual = get_le32(bytes + 4);
+    scsi->status = bytes[10];
+    scsi->response = bytes[11];
+    scsi->key = bytes[RESPONSE + 2];
+    scsi->code = (unsigned)bytes[RESPONSE + 12] << 8 | bytes[RESPONSE + 13];
+    assert_int_equal(get_le32(bytes), scsi->status == CHECK ? 18 : 0);
+    if (scsi->status == CHECK) {
+        assert_int_equal(bytes[RESPONSE], 0x70);
+        assert_int_equal(scsi->response, OK);
+    }
+}
+
+/* Bytes of the answer. */
+static uint32_t run(Scsi *scsi, const uint8_t *cdb, size_t cdb_len, const void *data,
+                    uint32_t n_out, uint32_t n_in)
+{
+    post(scsi, 1, cdb, cdb_len, data, n_out, n_in);
+    take(scsi, n_out, n_in);
+    return scsi->written - IN;
+}
+
+#define RUN(scsi, data, n_out, n_in, ...)                                                \
+    run(scsi, (const uint8_t[]){__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__}), data,    \
+        n_out, n_in)
+#define GET(scsi, n_in, ...) RUN(scsi, NULL, 0, n_in, __VA_ARGS__)
+#define MUST(scsi, ...)                                                                  \
+    do {                                                                                 \
+        RUN(scsi, NULL, 0, 0, __VA_ARGS__);                                              \
+        assert_int_equal((scsi)->status, GOOD);                                          \
+        assert_int_equal((scsi)->response, OK);                                          \
+    } while (0)
+
+static const char node_null[] = "driver=null-co,node-name=n,size=1048576";
+
+/* ---- what it says of itself
+ * -----------------------------------------------------------------
+ */
+
+static void test_inquiry(void **state)
+{
+    Scsi scsi;
+
+    scsi_open(&scsi, "", node_null,
+              ",serial=abc,wwn=0x5000c50015ea71ac,rotation_rate=1,vendor=ACME",
+              DOOR_SPLIT);
+    assert_int_equal(GET(&scsi, 36, 0x12, 0, 0, 0, 36, 0), 36);
+    assert_int_equal(scsi.data[0], 0);
+    assert_int_equal(scsi.data[3] & 15, 2);
+    assert_int_equal(scsi.data[4], 31);
+    assert_memory_equal(scsi.data + 8, "ACME    virtual disk    1   ", 28);
+    assert_int_equal(GET(&scsi, 255, 0x12, 0, 0, 0, 5, 0), 5); /* as much as asked for */
+    assert_int_equal(scsi.residual, 250);
+    assert_int_equal(GET(&scsi, 255, 0x12, 1, 0, 0, 255, 0), 4 + 6);
+    assert_memory_equal(scsi.data + 4, "\x00\x80\x83\xb0\xb1\xb2", 6);
+    assert_int_equal(GET(&scsi, 255, 0x12, 1, 0x80, 0, 255, 0), 7);
+    assert_memory_equal(scsi.data,
+                        "\x00\x80\x00\x03"
+                        "abc",
+                        7);
+    assert_int_equal(GET(&scsi, 255, 0x12, 1, 0x83, 0, 255, 0), 4 + 7 + 12);
+    assert_memory_equal(scsi.data + 4,
+                        "\x02\x00\x00\x03"
+                        "abc"
+                        "\x01\x03\x00\x08",
+                        11);
+    assert_int_equal(get_be(scsi.data + 15, 8), 0x5000c50015ea71ac);
+    assert_int_equal(GET(&scsi, 255, 0x12, 1, 0xb0, 0, 255, 0), 64);
+    assert_int_equal(scsi.data[4], 1);                    /* zero blocks are none */
+    assert_int_equal(get_be(scsi.data + 20, 4), 2097152); /* blocks of an UNMAP */
+    assert_int_equal(get_be(scsi.data + 24, 4), 1);       /* and its ranges */
+    assert_int_equal(GET(&scsi, 255, 0x12, 1, 0xb1, 0, 255, 0), 64);
+    assert_int_equal(get_be(scsi.data + 4, 2), 1);
+    assert_int_equal(GET(&scsi, 255, 0x12, 1, 0xb2, 0, 255, 0), 8);
+    assert_int_equal(scsi.data[5], 0xe0);
+    scsi_close(&scsi);
+}
+
+static void test_capacity_and_modes(void **state)
+{
+    Scsi scsi;
+
+    scsi_open(&scsi, "", node_null, ",physical_block_size=4096", DOOR_PACKED);
+    assert_int_equal(GET(&scsi, 8, 0x25), 8);
+    assert_int_equal(get_be(scsi.data, 4), BLOCKS - 1);
+    assert_int_equal(get_be(scsi.data + 4, 4), BLOCK);
+    assert_int_equal(GET(&scsi, 32, 0x9e, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32), 32);
+    assert_int_equal(get_be(scsi.data, 8), BLOCKS - 1);
+    assert_int_equal(get_be(scsi.data + 8, 4), BLOCK);
+    assert_int_equal(scsi.data[13], 3);
+    assert_int_equal(scsi.data[14], 0x80);
+    assert_int_equal(GET(&scsi, 64, 0x1a, 0, 0x3f, 0, 64, 0), 4 + 20);
+    assert_memory_equal(scsi.data, "\x17\x00\x00\x00\x08\x12\x04", 7);
+    assert_int_equal(GET(&scsi, 64, 0x5a, 0, 8, 0, 0, 0, 0, 0, 64), 8 + 20);
+    assert_memory_equal(scsi.data, "\x00\x1a\x00\x00\x00\x00\x00\x00\x08\x12\x04", 11);
+    assert_int_equal(GET(&scsi, 64, 0x1a, 0, 0x48, 0, 64, 0),
+                     24); /* changeable: nothing */
+    assert_int_equal(scsi.data[6], 0);
+    assert_int_equal(GET(&scsi, 64, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 64), 16);
+    assert_memory_equal(scsi.data, "\0\0\0\x08\0\0\0\0\0\0\0\0\0\0\0\0", 16);
+    assert_int_equal(GET(&scsi, 18, 0x03, 0, 0, 0, 18), 18);
+    assert_int_equal(scsi.data[2], 0);
+    MUST(&scsi, 0x00);
+    MUST(&scsi, 0x1b, 0, 0, 0, 1);
+    MUST(&scsi, 0x1e);
+    MUST(&scsi, 0x35);
+    MUST(&scsi, 0x91);
+    MUST(&scsi, 0x2f, 0, 0, 0, 0, 0, 0, 0, 8);
+    scsi_close(&scsi);
+}
+
+/* ---- what it refuses
+ * ------------------------------------------------------------------------
+ */
+
+#define ILLEGAL(code, ...)                                                               \
+    {                                                                                    \
+        5, code,                                                                         \
+        {                                                                                \
+            __VA_ARGS__                                                                  \
+        }                                                                                \
+    }
+
+static void test_refused(void **state)
+{
+    static const struct {
+        uint8_t key;
+        uint16_t code;
+        uint8_t cdb[16];
+    } rows[] = {
+        ILLEGAL(0x2000, 0x04), /* FORMAT UNIT */
+        ILLEGAL(0x2000, 0x15), /* MODE SELECT */
+        ILLEGAL(0x2000, 0xff),
+        ILLEGAL(0x2400, 0x12, 1, 0x7f, 0, 64),             /* no such page */
+        ILLEGAL(0x2400, 0x12, 1, 0x80, 0, 64),             /* it has no serial */
+        ILLEGAL(0x2400, 0x12, 0, 0x80, 0, 64),             /* a page without EVPD */
+        ILLEGAL(0x2400, 0x1a, 0, 0x01, 0, 64),             /* no such page */
+        ILLEGAL(0x3900, 0x1a, 0, 0xc8, 0, 64),             /* nothing is saved */
+        ILLEGAL(0x2400, 0x9e, 0x12),                       /* no such action */
+        ILLEGAL(0x2400, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 15), /* room for no LUN */
+        ILLEGAL(0x2400, 0xa0, 0, 9, 0, 0, 0, 0, 0, 0, 64), /* no such report */
+        ILLEGAL(0x2400, 0x28, 0x20, 0, 0, 0, 0, 0, 0, 1),  /* protected */
+        ILLEGAL(0x2100, 0x28, 0, 0, 0, 8, 0, 0, 0, 1),     /* the block after the last */
+        ILLEGAL(0x2100, 0x28, 0, 0, 0, 7, 255, 0, 0, 2),   /* over the end */
+        ILLEGAL(0x2100, 0x28, 0, 255, 255, 255, 255, 0, 255, 255),
+        ILLEGAL(0x2100, 0x88, 0, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+                255),
+        ILLEGAL(0x2100, 0x08, 0x1f, 255, 255, 0), /* 0 blocks are 256 */
+        ILLEGAL(0x2100, 0xa8, 0, 0, 0, 0, 0, 255, 255, 255, 255),
+        ILLEGAL(0x2100, 0x2f, 0, 0, 0, 8, 0, 0, 0, 1),
+        ILLEGAL(0x2400, 0x2f, 2), /* bytes to compare */
+        ILLEGAL(0x2100, 0x91, 0, 255),
+        ILLEGAL(0x2400, 0x42, 1, 0, 0, 0, 0, 0, 0, 24), /* ANCHOR */
+        ILLEGAL(0x1a00, 0x42, 0, 0, 0, 0, 0, 0, 0, 7),
+        ILLEGAL(0x2400, 0x41, 0, 0, 0, 0, 0, 0, 0, 0), /* no blocks */
+        ILLEGAL(0x2400, 0x93, 0x10, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1),
+        ILLEGAL(0x2100, 0x93, 1, 0, 0, 0, 0, 0, 0, 8, 0, 0, 0, 0, 1),
+        ILLEGAL(0x2400, 0x03, 1, 0, 0, 18), /* descriptor format */
+    };
+    Scsi scsi;
+
+    scsi_open(&scsi, "", node_null, "", DOOR_SPLIT);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        assert_int_equal(run(&scsi, rows[i].cdb, 16, NULL, 0, 64), 0);
+        if (scsi.status != CHECK || scsi.key != rows[i].key ||
+            scsi.code != rows[i].code) {
+            fail_msg("row %zu: status %u key %u code %04x", i, scsi.status, scsi.key,
+                     scsi.code);
+        }
+    }
+    MUST(&scsi, 0x00); /* nothing of it sticks */
+    scsi_close(&scsi);
+}
+
+static void test_targets_and_units(void **state)
+{
+    Scsi scsi;
+
+    scsi_open(&scsi, "", node_null, ",scsi-id=3,lun=260", DOOR_SPLIT);
+    GET(&scsi, 36, 0x12, 0, 0, 0, 36, 0);
+    assert_int_equal(scsi.response, BAD_TARGET);
+    assert_int_equal(scsi.written, IN);
+    scsi.lun[1] = 3;
+    assert_int_equal(GET(&scsi, 36, 0x12, 0, 0, 0, 36, 0), 36);
+    assert_int_equal(scsi.data[0], 0x7f); /* no unit here */
+    RUN(&scsi, NULL, 0, 0, 0x00);
+    assert_int_equal(scsi.code, 0x2500);
+    assert_int_equal(GET(&scsi, 64, 0xa0, 0, 0, 0, 0, 0, 0, 0, 0, 64), 16);
+    assert_int_equal(get_be(scsi.data + 8, 2), 0x4104);
+    assert_int_equal(GET(&scsi, 18, 0x03, 0, 0, 0, 18), 18);
+    assert_int_equal(scsi.data[2], 5);
+    memcpy(scsi.lun + 2, scsi.data + 8, 0);
+    scsi.lun[2] = 0x41;
+    scsi.lun[3] = 0x04;
+    MUST(&scsi, 0x00);
+    scsi_close(&scsi);
+}
+
+/* ---- bytes
+ * ------------------------------------------------------------------------------------
+ */
+
+static void fill(uint8_t *bytes, size_t len, uint32_t seed)
+{
+    for (size_t i = 0; i < len; i++) {
+        seed = seed * 1103515245u + 12345u;
+        bytes[i] = (uint8_t)(seed >> 16);
+    }
+}
+
+/* Every length of READ and WRITE; what one writes another reads. */
+static void read_and_write(Scsi *scsi)
+{
+    static const struct {
+        uint8_t write[16], read[16];
+        uint32_t blocks;
+    } rows[] = {
+        {{0x0a, 0, 0, 9, 3}, {0x08, 0, 0, 9, 3}, 3},
+        {{0x0a, 0, 1, 0, 0}, {0x28, 0, 0, 0, 1, 0, 0, 1, 0}, 256},
+        {{0x2a, 0, 0, 0, 0, 5, 0, 0, 7},
+         {0x88, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 7},
+         7},
+        {{0xaa, 8, 0, 0, 7, 0, 0, 0, 0, 255}, {0xa8, 0, 0, 0, 7, 0, 0, 0, 0, 255}, 255},
+        {{0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 3, 0},
+         {0x28, 0, 0, 0, 0, 1, 0, 3, 0},
+         768},
+    };
+    g_autofree uint8_t *bytes = g_malloc(ROOM);
+
+    for (uint32_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        uint32_t len = rows[i].blocks * BLOCK;
+
+        fill(bytes, len, i);
+        assert_int_equal(run(scsi, rows[i].write, 16, bytes, len, 0), 0);
+        assert_int_equal(scsi->status, GOOD);
+        assert_int_equal(scsi->residual, 0);
+        assert_int_equal(run(scsi, rows[i].read, 16, NULL, 0, len), len);
+        assert_int_equal(scsi->status, GOOD);
+        assert_memory_equal(scsi->data, bytes, len);
+    }
+}
+
+static void test_bytes_of_a_file(void **state)
+{
+    static const char *const engines[] = {"", ",aio=threads"};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(engines); i++) {
+        Scsi scsi;
+
+        scsi_open_file(&scsi, engines[i], i ? ",write-cache=off" : "",
+                       i ? DOOR_PACKED : DOOR_SPLIT);
+        read_and_write(&scsi);
+        MUST(&scsi, 0x35);
+        scsi_close(&scsi);
+    }
+}
+
+static void test_zeroes_and_unmap(void **state)
+{
+    uint8_t zeroes[4 * BLOCK] = {0}, ones[4 * BLOCK];
+    uint8_t list[24] = {0, 22, 0, 16, [15] = 4, [19] = 4};
+    Scsi scsi;
+
+    memset(ones, 1, sizeof(ones));
+    scsi_open_file(&scsi, ",discard=unmap", "", DOOR_SPLIT);
+    for (unsigned i = 0; i < 4; i++) {
+        assert_int_equal(RUN(&scsi, ones, sizeof(ones), 0, 0x2a, 0, 0, 0, 0, 4, 0, 0, 4),
+                         0);
+        switch (i) {
+        case 0:
+            RUN(&scsi, list, sizeof(list), 0, 0x42, 0, 0, 0, 0, 0, 0, 0, 24);
+            break;
+        case 1:
+            RUN(&scsi, zeroes, BLOCK, 0, 0x41, 0, 0, 0, 0, 4, 0, 0, 4);
+            break;
+        case 2:
+            RUN(&scsi, NULL, 0, 0, 0x93, 9, 0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 4);
+            break;
+        default:
+            RUN(&scsi, ones, BLOCK, 0, 0x41, 0, 0, 0, 0, 4, 0, 0, 4); /* no zeroes */
+            assert_int_equal(scsi.code, 0x2400);
+        }
+        assert_int_equal(scsi.status, i < 3 ? GOOD : CHECK);
+        assert_int_equal(GET(&scsi, sizeof(ones), 0x28, 0, 0, 0, 0, 4, 0, 0, 4),
+                         sizeof(ones));
+        assert_memory_equal(scsi.data, i < 3 ? zeroes : ones, sizeof(ones));
+    }
+    list[3] = 32; /* two ranges */
+    RUN(&scsi, list, sizeof(list), 0, 0x42, 0, 0, 0, 0, 0, 0, 0, 24);
+    assert_int_equal(scsi.code, 0x2600);
+    list[3] = 0; /* none */
+    RUN(&scsi, list, 8, 0, 0x42, 0, 0, 0, 0, 0, 0, 0, 8);
+    assert_int_equal(scsi.status, GOOD);
+    list[3] = 16;
+    list[8] = 255; /* far beyond the end */
+    RUN(&scsi, list, sizeof(list), 0, 0x42, 0, 0, 0, 0, 0, 0, 0, 24);
+    assert_int_equal(scsi.code, 0x2100);
+    scsi_close(&scsi);
+}
+
+static void test_read_only(void **state)
+{
+    static const uint8_t writers[] = {0x0a, 0x2a, 0xaa, 0x8a, 0x41, 0x42, 0x93};
+    uint8_t block[BLOCK] = {0};
+    Scsi scsi;
+
+    scsi_open(&scsi, "", "driver=null-co,node-name=n,size=1048576,read-only=on", "",
+              DOOR_SPLIT);
+    for (size_t i = 0; i < G_N_ELEMENTS(writers); i++) {
+        RUN(&scsi, block, sizeof(block), 0, writers[i], 0, 0, 0, 0, 0, 0, 0, 1);
+        assert_int_equal(scsi.status, CHECK);
+        assert_int_equal(scsi.key, 7);
+        assert_int_equal(scsi.code, 0x2700);
+    }
+    assert_int_equal(GET(&scsi, 64, 0x1a, 0, 0x3f, 0, 64, 0), 24);
+    assert_int_equal(scsi.data[2], 0x80);
+    scsi_close(&scsi);
+}
+
+/* Buffers that are too small for what the command says: nothing is done. */
+static void test_overruns(void **state)
+{
+    uint8_t ones[BLOCK], zeroes[BLOCK] = {0};
+    Scsi scsi;
+
+    memset(ones, 1, sizeof(ones));
+    scsi_open_file(&scsi, "", "", DOOR_SPLIT);
+    assert_int_equal(GET(&scsi, BLOCK - 1, 0x28, 0, 0, 0, 0, 0, 0, 0, 1), 0);
+    assert_int_equal(scsi.response, OVERRUN);
+    RUN(&scsi, ones, BLOCK, 0, 0x2a, 0, 0, 0, 0, 0, 0, 0, 2);
+    assert_int_equal(scsi.response, OVERRUN);
+    assert_int_equal(GET(&scsi, BLOCK, 0x28, 0, 0, 0, 0, 0, 0, 0, 1), BLOCK);
+    assert_memory_equal(scsi.data, zeroes, BLOCK);
+    assert_int_equal(GET(&scsi, 10, 0x12, 0, 0, 0, 36, 0), 10);
+    assert_int_equal(scsi.response, OVERRUN);
+    RUN(&scsi, ones, 10, 0, 0x41, 0, 0, 0, 0, 0, 0, 0, 1);
+    assert_int_equal(scsi.response, OVERRUN);
+    RUN(&scsi, ones, 10, 0, 0x42, 0, 0, 0, 0, 0, 0, 0, 24);
+    assert_int_equal(scsi.response, OVERRUN);
+    scsi_close(&scsi);
+}
+
+/* ---- control and events
+ * ----------------------------------------------------------------------
+ */
+
+static uint8_t manage(Scsi *scsi, uint8_t subtype, uint8_t target, uint8_t lun,
+                      uint8_t tag)
+{
+    uint8_t bytes[24] = {0, 0, 0, 0, subtype, 0, 0, 0, 1, target, 0, lun, [16] = tag};
+    uint64_t gpa = scsi->gpa + ROOM;
+    uint32_t written;
+    uint8_t answer;
+
+    door_poke(&scsi->door, gpa, bytes, sizeof(bytes));
+    door_add(&scsi->door, CONTROL, gpa, sizeof(bytes), 1, 5, scsi);
+    door_kick(&scsi->door, CONTROL);
+    assert_int_not_equal(door_used(&scsi->door, CONTROL, &written), 0);
+    assert_int_equal(written, 1);
+    door_peek(&scsi->door, gpa + sizeof(bytes), &answer, 1);
+    return answer;
+}
+
+static void test_task_management(void **state)
+{
+    Scsi scsi;
+
+    scsi_open(&scsi, "", node_null, "", DOOR_SPLIT);
+    for (uint8_t subtype = 0; subtype < 10; subtype++) {
+        bool known = subtype != 2 && subtype < 8;
+
+        assert_int_equal(manage(&scsi, subtype, 0, 0, 1), known ? COMPLETE : REJECTED);
+        assert_int_equal(manage(&scsi, subtype, 9, 0, 1), known ? BAD_TARGET : REJECTED);
+        assert_int_equal(manage(&scsi, subtype, 0, 5, 1), !known         ? REJECTED
+                                                          : subtype == 4 ? COMPLETE
+                                                                         : INCORRECT_LUN);
+    }
+    scsi_close(&scsi);
+}
+
+/* A task that is under way is over before the answer says so. */
+static void test_abort_of_a_task_under_way(void **state)
+{
+    const uint8_t cdb[] = {0x2a, 0, 0, 0, 0, 0, 0, 2, 0}; /* 256 KiB, in chunks */
+    enum { LEN = 512 * BLOCK, ROUNDS = 50 };
+    g_autofree uint8_t *bytes = g_malloc0(LEN);
+    Scsi scsi;
+
+    scsi_open_file(&scsi, ",aio=threads", ",write-cache=off", DOOR_SPLIT);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        VdsUsed used;
+
+        post(&scsi, 7, cdb, sizeof(cdb), bytes, LEN, 0);
+        assert_int_equal(manage(&scsi, i % 2 ? 0 : 5, 0, 0, 7), COMPLETE);
+        assert_true(vds_driver_ring_get_used(scsi.door.rings[REQUESTS], &used, NULL));
+        assert_true(GPOINTER_TO_SIZE(used.token) == scsi.gpa);
+    }
+    scsi_close(&scsi);
+}
+
+static void test_notifications(void **state)
+{
+    uint8_t bytes[16] = {1, [4] = 1, [12] = 255}, answer[5];
+    uint32_t written;
+    Scsi scsi;
+
+    scsi_open(&scsi, "", node_null, "", DOOR_SPLIT);
+    door_poke(&scsi.door, scsi.gpa, bytes, sizeof(bytes));
+    door_add(&scsi.door, CONTROL, scsi.gpa, sizeof(bytes), 5, 0, &scsi);
+    door_kick(&scsi.door, CONTROL);
+    assert_int_not_equal(door_used(&scsi.door, CONTROL, &written), 0);
+    door_peek(&scsi.door, scsi.gpa + sizeof(bytes), answer, sizeof(answer));
+    assert_memory_equal(answer, "\0\0\0\0\0", 5);
+    scsi_close(&scsi);
+}
+
+static uint32_t next_event(Scsi *scsi, uint32_t *reason)
+{
+    uint32_t written;
+    uint64_t gpa = door_used(&scsi->door, EVENT, &written);
+    uint8_t bytes[16];
+
+    assert_int_not_equal(gpa, 0);
+    assert_int_equal(written, sizeof(bytes));
+    door_peek(&scsi->door, gpa, bytes, sizeof(bytes));
+    *reason = get_le32(bytes + 12);
+    return get_le32(bytes);
+}
+
+/* A disk comes and goes under a driver, which is told where it has a buffer for it. */
+static void test_hot_plug(void **state)
+{
+    uint32_t reason;
+    Scsi scsi;
+
+    scsi_open(&scsi, "", NULL, "", DOOR_SPLIT);
+    RUN(&scsi, NULL, 0, 0, 0x00);
+    assert_int_equal(scsi.response, BAD_TARGET);
+    door_post(&scsi.door, EVENT, 16, 0);
+    scsi.file = make_file();
+    {
+        g_autofree char *node =
+            g_strdup_printf("driver=file,node-name=n,filename=%s", scsi.file);
+
+        door_back(&scsi.door, "blockdev", node);
+    }
+    assert_true(door_plug(&scsi.door, "scsi-hd,id=d,bus=s.0,drive=n", NULL));
+    assert_int_equal(next_event(&scsi, &reason), 1);
+    assert_int_equal(reason, 1);
+    read_and_write(&scsi);
+    assert_true(vds_machine_device_del(scsi.door.machine, "d", NULL));
+    RUN(&scsi, NULL, 0, 0, 0x00);
+    assert_int_equal(scsi.response, BAD_TARGET);
+    door_post(&scsi.door, EVENT, 16, 0);
+    assert_int_equal(next_event(&scsi, &reason), UINT32_C(1) << 31); /* one was missed */
+    assert_true(door_plug(&scsi.door, "scsi-hd,id=d,bus=s.0,drive=n", NULL));
+    MUST(&scsi, 0x00);
+    scsi_close(&scsi);
+}
+
+static void test_bad_disks(void **state)
+{
+    static const char *const rows[] = {"scsi-id=256", "lun=16384", "channel=1",
+                                       "logical_block_size=1000"};
+    Scsi scsi;
+
+    scsi_open(&scsi, "", NULL, "", DOOR_SPLIT);
+    door_back(&scsi.door, "blockdev", node_null);
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *text = g_strdup_printf("scsi-hd,drive=n,%s", rows[i]);
+        g_autoptr(GError) error = NULL;
+
+        assert_false(door_plug(&scsi.door, text, &error));
+        assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_PROPERTY));
+    }
+    assert_true(door_plug(&scsi.door, "scsi-hd,drive=n", NULL));
+    scsi_close(&scsi);
+}
+
+/* ---- what lies
+ * -------------------------------------------------------------------------------
+ */
+
+static void test_lies(void **state)
+{
+    static const struct {
+        unsigned queue;
+        uint32_t n_out, n_in;
+        const char *reason;
+    } rows[] = {
+        {REQUESTS, OUT, IN - 1,
+         "5.6.6.1: a request without room for its response, in queue 2"},
+        {REQUESTS, OUT - 1, IN,
+         "5.6.6.1: a request header that is too short, in queue 2"},
+        {REQUESTS, OUT, 0,
+         "5.6.6.1: a request without room for its response, in queue 2"},
+        {CONTROL, 23, 1,
+         "5.6.6.2: a control request that is none, of 23 bytes with room for 1"},
+        {CONTROL, 24, 0,
+         "5.6.6.2: a control request that is none, of 24 bytes with room for 0"},
+        {CONTROL, 3, 9,
+         "5.6.6.2: a control request that is none, of 3 bytes with room for 9"},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        g_autofree char *reason = NULL;
+        Scsi scsi;
+
+        scsi_open(&scsi, "", node_null, "", i % 2 ? DOOR_PACKED : DOOR_SPLIT);
+        door_add(&scsi.door, rows[i].queue, scsi.gpa, rows[i].n_out, rows[i].n_in, 0,
+                 &scsi);
+        door_kick(&scsi.door, rows[i].queue);
+        door_settle(&scsi.door);
+        reason = vds_virtio_device_get_broken_reason(scsi.door.device);
+        assert_string_equal(reason, rows[i].reason);
+        door_reset(&scsi.door);
+        door_start(&scsi.door, DOOR_SPLIT);
+        MUST(&scsi, 0x00);
+        scsi_close(&scsi);
+    }
+}
+
+/* Sizes that the driver asks for (5.6.4): kept where they can be, and a reset forgets. */
+static void test_sizes_of_the_driver(void **state)
+{
+    const uint32_t sense = 20, cdb = 16, too_much = 253;
+    uint8_t bytes[HEADER + 16] = {1, [HEADER] = 0xff}, answer[RESPONSE + 20];
+    uint32_t written;
+    Scsi scsi;
+
+    scsi_open(&scsi, "", node_null, "", DOOR_SPLIT);
+    assert_true(vds_virtio_driver_write_config(scsi.door.device, 20, &sense, 4, NULL));
+    assert_true(vds_virtio_driver_write_config(scsi.door.device, 24, &cdb, 4, NULL));
+    door_poke(&scsi.door, scsi.gpa, bytes, sizeof(bytes));
+    door_add(&scsi.door, REQUESTS, scsi.gpa, sizeof(bytes), sizeof(answer), 0, &scsi);
+    door_kick(&scsi.door, REQUESTS);
+    assert_int_not_equal(door_used(&scsi.door, REQUESTS, &written), 0);
+    assert_int_equal(written, sizeof(answer));
+    door_peek(&scsi.door, scsi.gpa + sizeof(bytes), answer, sizeof(answer));
+    assert_int_equal(answer[RESPONSE + 12], 0x20);
+    assert_false(door_is_broken(&scsi.door));
+    assert_true(vds_virtio_driver_write_config(scsi.door.device, 20, &too_much, 4, NULL));
+    assert_true(door_is_broken(&scsi.door));
+    door_reset(&scsi.door);
+    door_start(&scsi.door, DOOR_SPLIT);
+    MUST(&scsi, 0x00);
+    scsi_close(&scsi);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_inquiry),
+        cmocka_unit_test(test_capacity_and_modes),
+        cmocka_unit_test(test_refused),
+        cmocka_unit_test(test_targets_and_units),
+        cmocka_unit_test(test_bytes_of_a_file),
+        cmocka_unit_test(test_zeroes_and_unmap),
+        cmocka_unit_test(test_read_only),
+        cmocka_unit_test(test_overruns),
+        cmocka_unit_test(test_task_management),
+        cmocka_unit_test(test_abort_of_a_task_under_way),
+        cmocka_unit_test(test_notifications),
+        cmocka_unit_test(test_hot_plug),
+        cmocka_unit_test(test_bad_disks),
+        cmocka_unit_test(test_lies),
+        cmocka_unit_test(test_sizes_of_the_driver),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
