@@ -39,6 +39,13 @@ void hmp_help(VdsCmds *cmds, const HmpArg *args, GString *out, GError **error);
 /* "  help" for `info` alone. */
 void hmp_help_table(const HmpCommand *table, const char *prefix, GString *out);
 
+void hmp_info_block(VdsCmds *cmds, const HmpArg *args, GString *out, GError **error);
+void hmp_info_chardev(VdsCmds *cmds, const HmpArg *args, GString *out, GError **error);
+void hmp_info_iothreads(VdsCmds *cmds, const HmpArg *args, GString *out, GError **error);
+void hmp_info_kvm(VdsCmds *cmds, const HmpArg *args, GString *out, GError **error);
+void hmp_info_uuid(VdsCmds *cmds, const HmpArg *args, GString *out, GError **error);
+void hmp_set_link(VdsCmds *cmds, const HmpArg *args, GString *out, GError **error);
+
 void hmp_info_virtio(VdsCmds *cmds, const HmpArg *args, GString *out, GError **error);
 void hmp_info_virtio_status(VdsCmds *cmds, const HmpArg *args, GString *out,
                             GError **error);
