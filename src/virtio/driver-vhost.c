@@ -123,6 +123,10 @@ static void abandon_task(void *user)
     queue->enabled = false;
     vds_device_unlock(call->device);
     vds_queue_void(queue);
+    /* What a disk still writes must not come behind what the next driver has it write. */
+    if (call->device->ops->queue_reset) {
+        call->device->ops->queue_reset(call->device->instance, queue);
+    }
 }
 
 void vds_virtio_driver_abandon_queue(VdsVirtioDevice *device, unsigned n)

@@ -442,11 +442,6 @@ static void test_stop_is_overtaken(void **state)
 
 /* ---- requests in flight ---- */
 
-static void drop_parked_task(void *user)
-{
-    loop_drop_parked(user);
-}
-
 /* A device that ends with requests under way, and one that goes on with its region. */
 static void test_inflight(void **state)
 {
@@ -475,7 +470,7 @@ static void test_inflight(void **state)
         driver_settle(&front.live.driver);
         assert_int_equal(front.live.loop.n_parked, 2);
         vds_virtio_driver_abandon_queue(front.live.device, 0);
-        vds_io_thread_call(front.live.thread, drop_parked_task, &front.live.loop);
+        assert_int_equal(front.live.loop.n_parked, 0); /* the device let go of them */
         front.live.loop.park = false;
         go_on(&front, stopped.base); /* which is wrong by now */
         assert_answered(&front.live, 1, "x");
