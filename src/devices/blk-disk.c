@@ -18,7 +18,6 @@ enum { MAX_LAYERS = 8 }; /* of raw over raw: what ends a circle */
 
 #define MEMORY_BYTES (UINT64_C(64) << 20)
 #define NULL_BYTES (UINT64_C(1) << 30) /* null-co's default in QEMU */
-#define MAX_BYTES ((uint64_t)INT64_MAX / VDS_BLK_SECTOR * VDS_BLK_SECTOR)
 
 /* A node of the block layer, or the part of one behind "file.". */
 typedef struct {
@@ -231,7 +230,7 @@ VdsBlkDisk *vds_blk_disk_new(const VdsDeviceHost *host, const VdsProps *props,
         return NULL;
     }
     /* What the last sector lacks reads as zeroes. */
-    disk->size_bytes = MIN(disk->size_bytes, MAX_BYTES - VDS_BLK_SECTOR);
+    disk->size_bytes = MIN(disk->size_bytes, VDS_BLK_MAX_BYTES - VDS_BLK_SECTOR);
     disk->size_bytes =
         (disk->size_bytes + VDS_BLK_SECTOR - 1) / VDS_BLK_SECTOR * VDS_BLK_SECTOR;
     return g_steal_pointer(&disk);

@@ -12,6 +12,8 @@ enum {
     VDS_BLK_SECTOR = 512
 }; /* the unit of every number of the wire (virtio 1.2, 5.2.6) */
 
+#define VDS_BLK_MAX_BYTES ((uint64_t)INT64_MAX / VDS_BLK_SECTOR * VDS_BLK_SECTOR)
+
 /* ---- work on a disk -----------------------------------------------------------------
  */
 
@@ -280,6 +282,11 @@ struct VdsBlk {
 void vds_blk_stats_begin(VdsBlkRequest *request);
 void vds_blk_stats_end(VdsBlkRequest *request);
 extern const VdsDeviceReading vds_blk_readings[];
+
+/* Bytes; any thread. */
+uint64_t vds_blk_get_size(const VdsBlk *blk);
+/* On the main loop.  BACKEND, VDS_UTIL_ERROR_SYSTEM. */
+bool vds_blk_grow(VdsBlk *blk, uint64_t bytes, GError **error);
 
 /* Out of its queue and on its way. */
 void vds_blk_work_begin(VdsBlk *blk, VdsIo *io);

@@ -96,7 +96,22 @@ static bool get_stats(void *instance, VdsProp *value)
     return true;
 }
 
+static bool get_capacity(void *instance, VdsProp *value)
+{
+    vds_prop_show_uint(value, vds_blk_get_size(instance));
+    return true;
+}
+
+static bool set_capacity(void *instance, const VdsProp *value, GError **error)
+{
+    uint64_t bytes;
+
+    return vds_prop_get_size(value, 1, &bytes, error) &&
+           vds_blk_grow(instance, bytes, error);
+}
+
 const VdsDeviceReading vds_blk_readings[] = {
+    {"capacity", "size", get_capacity, set_capacity},
     {"stats", "BlockDeviceStats", get_stats, NULL},
     {NULL, NULL, NULL, NULL},
 };
