@@ -178,3 +178,61 @@ QapiBlockStatsList *qmp_query_blockstats(VdsCmds *ctx, VdsArena *arena,
     reply->items = vds_collector_finish(&walk.list, &reply->n);
     return reply;
 }
+
+/* ---- growing ----------------------------------------------------------------------- */
+
+typedef struct {
+    const char *name;
+    char *filename; /* (nullable) the node was found; what it is made of */
+    char *user;     /* (nullable) the disk on it */
+} DiskSearch;
+
+static void find_node(const VdsBlockNode *node, void *user)
+{
+    DiskSearch *search = user;
+
+    if (strcmp(node->id, search->name) == 0) {
+        search->filename = g_strdup(node->filename);
+        search->user = g_strdup(node->user);
+    }
+}
+
+/* The disk may stand on another node of the same file. */
+static void find_user(const VdsBlockNode *node, void *user)
+{
+    DiskSearch *search = user;
+
+    if (!search->user && node->has_file &&
+        strcmp(node->filename, search->filename) == 0) {
+        search->user = g_strdup(node->user);
+    }
+}
+
+bool qmp_block_resize(VdsCmds *ctx, VdsArena *arena, const char *device,
+                      const char *node_name, int64_t size, GError **error)
+{
+    DiskSearch search = {.name = node_name ? node_name : device ? device : ""};
+    g_autofree char *filename = NULL, *user = NULL;
+    VdsProp value = {.name = (char *)"size", .kind = VDS_PROP_INT, .u.integer = size};
+    g_autofree char *text = g_strdup_printf("%" PRId64, size);
+
+    vds_machine_foreach_block_node(ctx->machine, find_node, &search);
+    filename = search.filename;
+    if (filename) {
+        vds_machine_foreach_block_node(ctx->machine, find_user, &search);
+    }
+    user = search.user;
+    if (!user) {
+        g_set_error(error, VDS_CMDS_ERROR, VDS_CMDS_ERROR_VALUE,
+                    filename ? "No disk is on '%.*s'" : "Cannot find '%.*s'",
+                    vds_name_len(search.name), search.name);
+        return false;
+    }
+    if (size < 0) {
+        g_set_error_literal(error, VDS_CMDS_ERROR, VDS_CMDS_ERROR_VALUE,
+                            "Parameter 'size' expects a >0 size");
+        return false;
+    }
+    value.text = text;
+    return vds_machine_qom_set(ctx->machine, user, "capacity", &value, error);
+}

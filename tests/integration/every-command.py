@@ -6,6 +6,8 @@ from vds import Daemon, QmpError, ROOT, equal, run
 
 RINGS = ROOT / "tests" / "golden" / "rings"
 DEVICES = ["-device", "virtio-balloon-pci,id=balloon0",
+           "-blockdev", "null-co,node-name=grows,size=1M",
+           "-device", "virtio-blk-pci,id=live1,drive=grows",
            "-object", "iothread,id=io0", "-device", "virtio-net-pci,id=nic0",
            "-blockdev", f"file,node-name=disk0,read-only=on,filename={RINGS / 'split.vds'}",
            "-device", "virtio-blk-pci,id=live0,drive=disk0,iothread=io0",
@@ -20,6 +22,7 @@ GOOD = {
     "balloon": [{"value": 32 << 20}],
     "blockdev-add": [{"driver": "null-co", "node-name": "plugged"}],
     "blockdev-del": [{"node-name": "plugged"}],
+    "block_resize": [{"node-name": "grows", "size": 2 << 20}],
     "chardev-add": [{"id": "plugged", "backend": {"type": "pty", "data": {}}}],
     "chardev-remove": [{"id": "plugged"}],
     "closefd": [],  # needs a descriptor: hotplug-descriptors
