@@ -186,11 +186,14 @@ static void test_loop_gives_back_what_is_sent(void **state)
 static int64_t count(const Net *net, const char *name)
 {
     VdsProp value = {0};
+    int64_t n;
 
     assert_true(vds_machine_qom_get(net->door.machine, "/machine/peripheral/n", name,
                                     &value, NULL));
     assert_int_equal(value.kind, VDS_PROP_INT);
-    return value.u.integer;
+    n = value.u.integer;
+    vds_prop_clear(&value);
+    return n;
 }
 
 /* Frames wait for buffers, in order; more than there is room for are dropped. */
