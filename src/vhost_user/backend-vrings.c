@@ -146,7 +146,6 @@ bool vds_backend_set_kick(VdsVhostUserBackend *backend, VdsVhostUserMessage *mes
                                      : vds_ring_settle(backend, n, error);
 }
 
-/* What was signalled on the descriptor before may have been overlooked. */
 static void signal_once(int fd)
 {
     int flags = fcntl(fd, F_GETFL);
@@ -156,6 +155,9 @@ static void signal_once(int fd)
     }
 }
 
+/* The front-end looks at the descriptor before when it sends the new one, and not again:
+ * what the device signalled there until it had this one is told once more, and only then.
+ */
 bool vds_backend_set_call(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                           VdsVhostUserMessage *reply, GError **error)
 {
@@ -169,10 +171,13 @@ bool vds_backend_set_call(VdsVhostUserBackend *backend, VdsVhostUserMessage *mes
     if (!vds_ring_is_started(ring)) {
         return true;
     }
-    if (ring->call_fd >= 0) {
-        signal_once(ring->call_fd);
+    if (!use_new_fds(backend, n, error)) {
+        return false;
     }
-    return use_new_fds(backend, n, error);
+    if (ring->shown.call >= 0) {
+        signal_once((int)ring->shown.call); /* the device's, which keeps it until told */
+    }
+    return true;
 }
 
 bool vds_backend_set_err(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
