@@ -266,6 +266,9 @@ void vds_virt_queue_unpop(VdsVirtQueue *queue, VdsIo *io);
 /* Gives io (transfer full) back to the driver, who sees it after the next flush;
  * `written` bytes from the start of io->in are new.  Any thread. */
 void vds_virt_queue_complete(VdsVirtQueue *queue, VdsIo *io, uint64_t written);
+/* The same for n of them, under one hold of the lock; of each io->in as much is new as
+ * its position says. */
+void vds_virt_queue_complete_all(VdsVirtQueue *queue, VdsIo *const *ios, size_t n);
 /* Makes all that was completed visible at once, and interrupts the driver if it wants to
  * know.  Any thread. */
 void vds_virt_queue_flush(VdsVirtQueue *queue);

@@ -79,6 +79,7 @@ static bool transmit(VdsNet *net, VdsIo *io, unsigned pair)
 
 static void handle_transmit(VdsNet *net, VdsVirtQueue *queue)
 {
+    const VdsNetPeerOps *ops = net->state.peer->ops;
     unsigned pair = vds_virt_queue_get_index(queue) / 2;
     VdsIo *ios[BATCH];
     size_t n;
@@ -87,7 +88,10 @@ static void handle_transmit(VdsNet *net, VdsVirtQueue *queue)
         n = vds_virt_queue_pop(queue, ios, BATCH);
         for (size_t i = 0; i < n; i++) {
             transmit(net, ios[i], pair);
-            vds_virt_queue_complete(queue, ios[i], 0);
+        }
+        vds_virt_queue_complete_all(queue, ios, n);
+        if (ops->send_end) {
+            ops->send_end(net->state.peer);
         }
     } while (n == BATCH);
     vds_net_receive_end(net);

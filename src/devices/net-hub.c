@@ -1,11 +1,13 @@
 /*
  * devices: -netdev hubport: what one port of a hub sends, all others receive, each on the
- * I/O thread of its device.  Refuses to know addresses: a hub is no switch.
+ * I/O thread of its device; at once where that is the sender's.  Refuses to know
+ * addresses: a hub is no switch.
  *
- * A hub is the machine's and outlives its ports.  Its lock guards the list of ports and
- * their inboxes, and is held for a push or a shift.
+ * A hub is the machine's and outlives its ports.  Its lock guards the lists of ports and
+ * what one thread leaves for another, and is held for a push or a shift.
  */
 #include <errno.h>
+#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -15,21 +17,35 @@ enum { BATCH = 32 };
 
 typedef struct Port Port;
 
+/* The ports whose devices are on one I/O thread.  That thread changes the list under the
+ * hub's lock, and so reads it without. */
+typedef struct Side Side;
+struct Side {
+    Side *next; /* under the lock */
+    VdsIoThread *thread;
+    Port *ports; /* those of devices that a driver started */
+    unsigned n;
+};
+
 typedef struct {
     pthread_mutex_t lock;
-    Port *ports; /* those of devices that a driver started */
+    Side *sides;         /* one without ports is taken again */
+    atomic_uint n_ports; /* of all sides */
 } Hub;
 
 struct Port {
     VdsNetPeer peer; /* first */
     Hub *hub;
+    Side *side; /* (nullable) while it is in no list */
+    Port *next; /* in its side's */
+    int bell;   /* eventfd; -1 while it is in no list */
     /* Under the hub's lock. */
-    Port *next;
-    VdsNetInbox inbox;
-    int bell; /* eventfd; -1 while it is not in the list */
+    VdsNetInbox far; /* from ports on other threads */
     /* The I/O thread's own. */
+    VdsNetInbox near;   /* from ports on this one, when there was no room */
     VdsIoWatch *watch;  /* (nullable) while it is stopped */
-    VdsNetPacket *held; /* (nullable) out of the inbox, not yet delivered */
+    VdsNetPacket *held; /* (nullable) out of an inbox, not yet delivered */
+    bool fed;           /* has frames that its driver was not told of */
 };
 
 static void *hub_create(const char *name)
@@ -44,6 +60,12 @@ static void hub_destroy(void *data)
 {
     Hub *hub = data;
 
+    while (hub->sides) {
+        Side *side = hub->sides;
+
+        hub->sides = side->next;
+        g_free(side);
+    }
     pthread_mutex_destroy(&hub->lock);
     g_free(hub);
 }
@@ -51,24 +73,68 @@ static void hub_destroy(void *data)
 /* ---- sending -------------------------------------------------------------------------
  */
 
-static void port_send(VdsNetPeer *peer, const VdsNetFrame *frame)
+/* *packet: the frame for those who have it later, made for the first of them. */
+static void leave_in(VdsNetInbox *inbox, Port *port, const VdsNetFrame *frame,
+                     VdsNetPacket **packet)
 {
-    Port *self = (Port *)peer;
-    VdsNetPacket *packet = vds_net_packet_new(frame);
+    if (!*packet) {
+        *packet = vds_net_packet_new(frame);
+    }
+    if (!vds_net_inbox_push(inbox, vds_net_packet_ref(*packet))) {
+        vds_net_count_drop(port->peer.net);
+    } else if (inbox->n == 1) {
+        (void)eventfd_write(port->bell, 1);
+    }
+}
 
-    pthread_mutex_lock(&self->hub->lock);
-    for (Port *port = self->hub->ports; port; port = port->next) {
+/* Straight from the sender's buffer into a receiver's, unless others wait there.  What
+ * came from other threads has no order to keep with this. */
+static void send_near(Port *self, const VdsNetFrame *frame, VdsNetPacket **packet)
+{
+    for (Port *port = self->side->ports; port; port = port->next) {
         if (port == self) {
             continue;
         }
-        if (!vds_net_inbox_push(&port->inbox, vds_net_packet_ref(packet))) {
-            vds_net_count_drop(port->peer.net);
-        } else if (port->inbox.n == 1) {
-            (void)eventfd_write(port->bell, 1);
+        if (port->watch && !port->held && port->near.n == 0 &&
+            vds_net_receive(port->peer.net, frame)) {
+            port->fed = true;
+        } else {
+            leave_in(&port->near, port, frame, packet);
         }
     }
-    pthread_mutex_unlock(&self->hub->lock);
+}
+
+static void send_far(Port *self, const VdsNetFrame *frame, VdsNetPacket **packet)
+{
+    VDS_LOCK_SCOPE(&self->hub->lock);
+
+    for (Side *side = self->hub->sides; side; side = side->next) {
+        for (Port *port = side->ports; side != self->side && port; port = port->next) {
+            leave_in(&port->far, port, frame, packet);
+        }
+    }
+}
+
+static void port_send(VdsNetPeer *peer, const VdsNetFrame *frame)
+{
+    Port *self = (Port *)peer;
+    VdsNetPacket *packet = NULL;
+
+    send_near(self, frame, &packet);
+    if (atomic_load_explicit(&self->hub->n_ports, memory_order_relaxed) > self->side->n) {
+        send_far(self, frame, &packet);
+    }
     vds_net_packet_unref(packet);
+}
+
+static void port_send_end(VdsNetPeer *peer)
+{
+    for (Port *port = ((Port *)peer)->side->ports; port; port = port->next) {
+        if (port->fed) {
+            port->fed = false;
+            vds_net_receive_end(port->peer.net);
+        }
+    }
 }
 
 /* ---- receiving -----------------------------------------------------------------------
@@ -76,9 +142,11 @@ static void port_send(VdsNetPeer *peer, const VdsNetFrame *frame)
 
 static VdsNetPacket *port_next(Port *port)
 {
+    if (port->near.n > 0) {
+        return vds_net_inbox_shift(&port->near);
+    }
     VDS_LOCK_SCOPE(&port->hub->lock);
-
-    return vds_net_inbox_shift(&port->inbox);
+    return vds_net_inbox_shift(&port->far);
 }
 
 /* false: no room.  A batch, then it is the other devices' turn. */
@@ -121,6 +189,26 @@ static void on_bell(uint32_t events, void *user)
 /* ---- coming and going
  * ------------------------------------------------------------------ */
 
+/* With the lock held. */
+static Side *take_side(Hub *hub, VdsIoThread *thread)
+{
+    Side *unused = NULL;
+
+    for (Side *side = hub->sides; side; side = side->next) {
+        if (side->n > 0 && side->thread == thread) {
+            return side;
+        }
+        unused = side->n == 0 ? side : unused;
+    }
+    if (!unused) {
+        unused = g_new0(Side, 1);
+        unused->next = hub->sides;
+        hub->sides = unused;
+    }
+    unused->thread = thread;
+    return unused;
+}
+
 /* In the list from the first start to the reset: what arrives while the device is stopped
  * waits as on a slow network. */
 static bool port_join(Port *port, GError **error)
@@ -138,22 +226,32 @@ static bool port_join(Port *port, GError **error)
     }
     VDS_LOCK_SCOPE(&port->hub->lock);
     port->bell = bell;
-    port->next = port->hub->ports;
-    port->hub->ports = port;
+    port->side = take_side(port->hub, port->peer.thread);
+    port->next = port->side->ports;
+    port->side->ports = port;
+    port->side->n++;
+    atomic_fetch_add_explicit(&port->hub->n_ports, 1, memory_order_relaxed);
     return true;
 }
 
 static void port_leave(Port *port)
 {
-    VDS_LOCK_SCOPE(&port->hub->lock);
+    Port **at;
 
-    for (Port **at = &port->hub->ports; *at; at = &(*at)->next) {
-        if (*at == port) {
-            *at = port->next;
-            break;
-        }
+    if (port->bell < 0) {
+        return;
     }
-    vds_net_inbox_clear(&port->inbox);
+    VDS_LOCK_SCOPE(&port->hub->lock);
+    for (at = &port->side->ports; *at != port; at = &(*at)->next) {
+        /* it is in there */
+    }
+    *at = port->next;
+    port->side->n--;
+    port->side = NULL;
+    atomic_fetch_sub_explicit(&port->hub->n_ports, 1, memory_order_relaxed);
+    vds_net_inbox_clear(&port->near);
+    vds_net_inbox_clear(&port->far);
+    port->fed = false;
     vds_fd_close(&port->bell);
 }
 
@@ -197,6 +295,7 @@ static const VdsNetPeerOps port_ops = {
     .stop = port_stop,
     .reset = port_reset,
     .send = port_send,
+    .send_end = port_send_end,
     .poll = port_poll,
     .destroy = port_destroy,
 };

@@ -92,6 +92,7 @@ typedef struct {
     void (*stop)(VdsNetPeer *peer);
     void (*reset)(VdsNetPeer *peer);
     void (*send)(VdsNetPeer *peer, const VdsNetFrame *frame);
+    void (*send_end)(VdsNetPeer *peer); /* after one or more */
     /* There are receive buffers again. */
     void (*poll)(VdsNetPeer *peer);
     /* What the driver takes: bits of VDS_NET_F_GUEST_*. */

@@ -292,26 +292,50 @@ static void drain_task(void *user)
     vds_queue_drain(user);
 }
 
-void vds_virt_queue_complete(VdsVirtQueue *queue, VdsIo *io, uint64_t written)
+/* With the lock held.  The first fault is the one that is told. */
+static void push_one(VdsVirtQueue *queue, VdsIo *io, uint64_t written, GError **fault)
 {
-    g_autoptr(GError) fault = NULL;
-    bool last = false;
-
     g_assert(written <= io->in.total);
-    pthread_mutex_lock(&queue->lock);
     if (io->epoch == queue->epoch) {
         queue->unpublished = true;
-        vds_vring_push(queue->ring, io->request, (uint32_t)written, &fault);
-        last = --queue->out == 0 && queue->draining;
+        vds_vring_push(queue->ring, io->request, (uint32_t)written,
+                       *fault ? NULL : fault);
+        queue->out--;
     } else {
         vds_request_free(io->request);
     }
     io_recycle(queue, io);
+}
+
+/* `written` (nullable): what their streams say. */
+static void push_some(VdsVirtQueue *queue, VdsIo *const *ios, size_t n,
+                      const uint64_t *written)
+{
+    g_autoptr(GError) fault = NULL;
+    unsigned before;
+    bool last;
+
+    pthread_mutex_lock(&queue->lock);
+    before = queue->out;
+    for (size_t i = 0; i < n; i++) {
+        push_one(queue, ios[i], written ? written[i] : ios[i]->in.done, &fault);
+    }
+    last = queue->out == 0 && before > 0 && queue->draining;
     pthread_mutex_unlock(&queue->lock);
     report(queue, fault);
     if (last) {
         vds_io_thread_post(queue->device->thread, drain_task, queue);
     }
+}
+
+void vds_virt_queue_complete(VdsVirtQueue *queue, VdsIo *io, uint64_t written)
+{
+    push_some(queue, &io, 1, &written);
+}
+
+void vds_virt_queue_complete_all(VdsVirtQueue *queue, VdsIo *const *ios, size_t n)
+{
+    push_some(queue, ios, n, NULL);
 }
 
 void vds_virt_queue_drop(VdsVirtQueue *queue, VdsIo *io)

@@ -714,22 +714,22 @@ static void test_unfit_netdevs(void **state)
     }
 }
 
-/* Three devices on three threads; what one sends, both others receive. */
-static void test_hub(void **state)
-{
-    enum { PORTS = 3, FRAMES = 500 };
-    Net nets[PORTS] = {0};
-    uint8_t frame[60] = {0}, in[BUFFER];
+enum { PORTS = 3 };
 
+static void hub_open(Net nets[PORTS], unsigned threads)
+{
     door_init(&nets[0].door);
-    for (unsigned i = 0; i < PORTS; i++) {
+    for (unsigned i = 0; i < threads; i++) {
         g_autofree char *thread = g_strdup_printf("qom-type=iothread,id=t%u", i);
-        g_autofree char *netdev = g_strdup_printf("type=hubport,hubid=7,id=b%u", i);
-        g_autofree char *id = g_strdup_printf("n%u", i);
-        g_autofree char *device =
-            g_strdup_printf("virtio-net-pci,id=n%u,netdev=b%u,iothread=t%u", i, i, i);
 
         door_back(&nets[0].door, "object", thread);
+    }
+    for (unsigned i = 0; i < PORTS; i++) {
+        g_autofree char *netdev = g_strdup_printf("type=hubport,hubid=7,id=b%u", i);
+        g_autofree char *id = g_strdup_printf("n%u", i);
+        g_autofree char *device = g_strdup_printf(
+            "virtio-net-pci,id=n%u,netdev=b%u,iothread=t%u", i, i, i % threads);
+
         door_back(&nets[0].door, "netdev", netdev);
         assert_true(door_plug(&nets[0].door, device, NULL));
         nets[i].door = (Door){.machine = nets[0].door.machine, .ram = nets[0].door.ram};
@@ -737,8 +737,19 @@ static void test_hub(void **state)
         door_find(&nets[i].door, id);
         door_start(&nets[i].door, formats[i % 2]);
     }
-    assert_ptr_not_equal(vds_virtio_device_get_io_thread(nets[0].door.device),
-                         vds_virtio_device_get_io_thread(nets[1].door.device));
+}
+
+/* Three devices on so many threads; what one sends, both others receive. */
+static void check_hub(unsigned threads)
+{
+    enum { FRAMES = 500 };
+    Net nets[PORTS] = {0};
+    uint8_t frame[60] = {0}, in[BUFFER];
+
+    hub_open(nets, threads);
+    assert_int_equal(vds_virtio_device_get_io_thread(nets[0].door.device) ==
+                         vds_virtio_device_get_io_thread(nets[1].door.device),
+                     threads == 1);
     for (unsigned n = 0; n < FRAMES; n++) {
         unsigned from = n % PORTS;
 
@@ -765,6 +776,43 @@ static void test_hub(void **state)
         door_drop_rings(&nets[i].door);
     }
     door_clear(&nets[0].door);
+}
+
+static void test_hub(void **state)
+{
+    for (unsigned threads = 1; threads <= PORTS; threads++) {
+        check_hub(threads);
+    }
+}
+
+/* Without buffers frames wait, in order, and go before those that come later. */
+static void test_a_hub_without_room(void **state)
+{
+    enum { WAITING = 100, FRAMES = 200 };
+
+    for (unsigned threads = 1; threads <= 2; threads++) {
+        Net nets[PORTS] = {0};
+        uint8_t frame[60] = {0}, in[BUFFER];
+
+        hub_open(nets, threads);
+        for (unsigned n = 0; n < FRAMES; n++) {
+            fill(frame, sizeof(frame), n);
+            send_frame(&nets[0], frame, sizeof(frame));
+            if (n >= WAITING) {
+                uint64_t gpa = nets[1].gpa + 4096;
+
+                door_add(&nets[1].door, RX, gpa, 0, 128, 0, GSIZE_TO_POINTER(gpa));
+                door_kick(&nets[1].door, RX);
+                assert_int_equal(receive(&nets[1], in), sizeof(frame));
+                fill(frame, sizeof(frame), n - WAITING);
+                assert_memory_equal(in, frame, sizeof(frame));
+            }
+        }
+        for (unsigned i = 1; i < PORTS; i++) {
+            door_drop_rings(&nets[i].door);
+        }
+        door_clear(&nets[0].door);
+    }
 }
 
 /* Frames that arrive while a device is stopped are there when it goes on. */
@@ -1010,6 +1058,7 @@ int main(void)
         cmocka_unit_test(test_who_is_connected),
         cmocka_unit_test(test_unfit_netdevs),
         cmocka_unit_test(test_hub),
+        cmocka_unit_test(test_a_hub_without_room),
         cmocka_unit_test(test_stops),
         cmocka_unit_test(test_hostile_requests),
         cmocka_unit_test(test_features_that_need_others),
