@@ -57,8 +57,8 @@ def test_data_is_whole():
                      "n=0; while [ ! -e /tmp/stop ]; do\n"
                      "dd if=/tmp/w of=/dev/vda bs=8k count=256 seek=$((1024 * $1)) skip=$((256 * $1)) "
                      "oflag=direct conv=notrunc 2>>/tmp/err || exit 1\n"
-                     "n=$((n + 1)); done; echo $n > /tmp/done.$1\nEND")
-            guest.sh("for q in 0 1 2 3; do sh /tmp/job $q & done; sleep 0.5")
+                     "n=$((n + 1)); done; echo $n > /tmp/done.$1\nEND\ntrue")
+            guest.sh("for q in 0 1 2 3; do (sh /tmp/job $q &); done; sleep 0.5")
             time.sleep(chance.uniform(0.2, 0.8))
         with guest:
             for _ in range(LIVES - 2):
