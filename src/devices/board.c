@@ -15,12 +15,7 @@ static const VdsProperty serial_properties[] = {
     VDS_ROW_NUMBER("irq", uint32, UINT32_MAX),
     VDS_ROW_NUMBER("baudbase", uint32, 115200),
     VDS_ROW_BOOL("wakeup", false),
-    {.name = "chardev",
-     .type = &vds_property_chardev,
-     .description = "id of the -chardev it is wired to",
-     .unset = true,
-     .backend = "chardev",
-     .exclusive = true},
+    VDS_ROW_CHARDEV,
     VDS_ROW_END,
 };
 

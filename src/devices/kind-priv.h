@@ -103,6 +103,12 @@ extern const VdsForm vds_form_pci, vds_form_pci_transitional,
         .name = row_name, .type = &vds_property_link, .type_name = "link<" to ">",       \
         .unset = true, .backend = "object"                                               \
     }
+#define VDS_ROW_CHARDEV                                                                  \
+    {                                                                                    \
+        .name = "chardev", .type = &vds_property_chardev,                                \
+        .description = "id of the -chardev it is wired to", .unset = true,               \
+        .backend = "chardev", .exclusive = true                                          \
+    }
 #define VDS_ROW_END                                                                      \
     {                                                                                    \
         .name = NULL                                                                     \

@@ -102,12 +102,7 @@ const VdsDeviceClass vds_serial_class = {.types = types,
 static const VdsProperty port_properties[] = {
     VDS_ROW_NUMBER("nr", uint32, UINT32_MAX),
     VDS_ROW_UNSET("name", str),
-    {.name = "chardev",
-     .type = &vds_property_chardev,
-     .description = "id of the -chardev it is wired to",
-     .unset = true,
-     .backend = "chardev",
-     .exclusive = true},
+    VDS_ROW_CHARDEV,
     VDS_ROW_END,
 };
 
