@@ -143,3 +143,9 @@ QapiJobInfoList *qmp_query_jobs(VdsCmds *ctx, VdsArena *arena, GError **error)
 {
     return vds_arena_alloc(arena, sizeof(QapiJobInfoList));
 }
+
+QapiCpuDefinitionInfoList *qmp_query_cpu_definitions(VdsCmds *ctx, VdsArena *arena,
+                                                     GError **error)
+{
+    return vds_arena_alloc(arena, sizeof(QapiCpuDefinitionInfoList));
+}

@@ -60,8 +60,8 @@ ENDS = {"quit", "system_powerdown"}
 # Members of query-qmp-schema's reply that nothing we list has: no command of ours may run out
 # of band, and no member of a type is marked.
 ABSENT = {"allow-oob", "features"}
-# Replies that are always empty lists: no command starts a job.
-NEVER = {"query-jobs"}
+# Replies that are always empty lists: no command starts a job, there is no processor.
+NEVER = {"query-jobs", "query-cpu-definitions"}
 
 
 class Schema:

@@ -101,6 +101,7 @@ NEEDED = {
     "query-named-block-nodes": names("node-name"),
     "query-block": names("device"),
     "query-status": is_status,
+    "query-cpu-definitions": lambda value, _: value == [],
     "query-jobs": is_list,
     "human-monitor-command": lambda value, _: isinstance(value, str),
     "balloon": is_empty,
@@ -116,7 +117,7 @@ NEEDED = {
 # Those that may also be of class CommandNotFound.
 MAY_FAIL = {"query-cpus-fast", "query-tpm-models", "query-blockstats"}
 # Asked of an emulator that lists them. Answered by halves, each of these ends the probe.
-UNKNOWN = {"query-cpu-definitions", "query-tpm-types", "query-sev-capabilities",
+UNKNOWN = {"query-tpm-types", "query-sev-capabilities",
            "query-sgx-capabilities", "query-hotpluggable-cpus", "query-stats",
            "query-stats-schemas", "query-dirty-rate"}
 # The domain's state follows from these, and not from the replies.

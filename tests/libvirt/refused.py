@@ -39,4 +39,15 @@ def test_no_such_machine():
         contains(host.virsh("define", xml, ok=False), "machine")
 
 
-run(test_start, test_no_such_machine)
+def test_no_processor():
+    """Asked for one, libvirt refuses; where it could not ask us for models, it crashed."""
+    with Host() as host:
+        for mode in ("host-model", "host-passthrough"):
+            xml = host.xml("minimal.xml")
+            xml.write_text(xml.read_text().replace("<devices>", f"<cpu mode='{mode}'/><devices>"))
+            host.virsh("define", xml)
+            contains(host.virsh("start", "minimal", ok=False), f"CPU mode '{mode}'")
+            host.virsh("undefine", "minimal")
+
+
+run(test_start, test_no_such_machine, test_no_processor)
