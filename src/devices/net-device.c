@@ -53,23 +53,24 @@ static void handle_receive(VdsNet *net)
 /* false: it breaks the device. */
 static bool transmit(VdsNet *net, VdsIo *io, unsigned pair)
 {
-    uint8_t header[VDS_NET_HEADER_MAX];
-    VdsNetFrame frame = {.pair = pair, .bytes = net->frame};
+    VdsNetFrame frame = {.pair = pair, .bytes = net->frame + net->header_bytes};
+    size_t len =
+        vds_stream_read(&io->out, net->frame, net->header_bytes + VDS_NET_MAX_FRAME);
 
-    if (vds_stream_read(&io->out, header, net->header_bytes) < net->header_bytes) {
+    if (len < net->header_bytes) {
         vds_virtio_device_break(net->state.device,
                                 "5.1.6.2: a header of less than %u bytes in queue %u",
                                 net->header_bytes, 2 * pair + 1);
         return false;
     }
     if (net->has_offload) {
-        memcpy(frame.header, header, VDS_NET_HEADER_BYTES);
+        memcpy(frame.header, net->frame, VDS_NET_HEADER_BYTES);
     }
-    if (vds_stream_left(&io->out) > VDS_NET_MAX_FRAME || !vds_net_link_is_up(net)) {
+    if (vds_stream_left(&io->out) > 0 || !vds_net_link_is_up(net)) {
         vds_net_count_drop(net);
         return true;
     }
-    frame.len = vds_stream_read(&io->out, net->frame, VDS_NET_MAX_FRAME);
+    frame.len = len - net->header_bytes;
     if (frame.len > 0) {
         vds_net_count(&net->sent);
         net->state.peer->ops->send(net->state.peer, &frame);
@@ -240,7 +241,7 @@ static void net_start(void *instance)
     g_autoptr(GError) error = NULL;
 
     if (!net->frame) {
-        net->frame = g_malloc(VDS_NET_MAX_FRAME);
+        net->frame = g_malloc(VDS_NET_HEADER_MAX + VDS_NET_MAX_FRAME);
         take_features(net);
     }
     calm_receive(net);

@@ -266,7 +266,7 @@ struct VdsNet {
     bool merges;            /* MRG_RXBUF */
     bool has_offload;       /* the driver may leave checksums to us: CSUM */
     VdsNetHeld *held;       /* max_pairs */
-    uint8_t *frame;         /* (nullable) VDS_NET_MAX_FRAME bytes, from the first start */
+    uint8_t *frame;         /* (nullable) a header and a frame, from the first start */
     _Atomic bool link_down; /* stored by the I/O thread alone */
     _Atomic uint64_t drops;
     _Atomic uint64_t sent, received; /* stored by the I/O thread alone */

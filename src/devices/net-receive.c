@@ -7,7 +7,10 @@
 
 #include "net-priv.h"
 
-enum { MAX_BUFFERS = 1024 }; /* of one frame */
+enum {
+    MAX_BUFFERS = 1024, /* of one frame */
+    SMALL_BYTES = 512,
+};
 
 static void held_push(VdsNetHeld *held, VdsIo *io)
 {
@@ -75,6 +78,17 @@ static unsigned count_buffers(const VdsNetHeld *held, uint64_t bytes)
     return n;
 }
 
+/* One buffer is enough, and a copy costs less than a second access to guest memory. */
+static void put_small(VdsNet *net, VdsIo *io, const uint8_t *header,
+                      const VdsNetFrame *frame)
+{
+    uint8_t bytes[VDS_NET_HEADER_MAX + SMALL_BYTES];
+
+    memcpy(bytes, header, net->header_bytes);
+    memcpy(bytes + net->header_bytes, frame->bytes, frame->len);
+    vds_stream_write(&io->in, bytes, net->header_bytes + frame->len);
+}
+
 /* Into as many buffers as it takes, which make_room() has seen to. */
 static void put_frame(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue,
                       const VdsNetFrame *frame, const VdsNetHash *hash)
@@ -84,11 +98,18 @@ static void put_frame(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue,
     size_t at = 0;
 
     vds_net_header_fill(&net->state.offloads, frame, hash, n, header);
-    vds_stream_write(&held->ios[0]->in, header, net->header_bytes);
+    if (n == 1 && frame->len <= SMALL_BYTES) {
+        put_small(net, held->ios[0], header, frame);
+        at = frame->len;
+    } else {
+        vds_stream_write(&held->ios[0]->in, header, net->header_bytes);
+    }
     for (unsigned i = 0; i < n; i++) {
         VdsIo *io = held->ios[i];
 
-        at += vds_stream_write(&io->in, frame->bytes + at, frame->len - at);
+        if (at < frame->len) {
+            at += vds_stream_write(&io->in, frame->bytes + at, frame->len - at);
+        }
         vds_virt_queue_complete(queue, io, vds_stream_done(&io->in));
     }
     held_shift(held, n);
