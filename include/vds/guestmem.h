@@ -137,8 +137,9 @@ bool vds_guest_map_discard(const VdsGuestMap *map, uint64_t gpa, uint64_t len,
  * referenced.  Offsets are the caller's to keep inside `len`, and multiples of the
  * word's size.  Values are in host order, memory in little-endian.
  *
- * With `direct` an access is one atomic instruction; without (the range crosses regions
- * or is not aligned in the host) the ordering is the same and the word may be torn.
+ * With `direct` an access is one atomic instruction; without (the range crosses regions,
+ * is not aligned in the host, or is RAM of our own in a file that can be cut short, and
+ * grow again) the ordering is the same and the word may be torn.
  *
  * Memory that its owner took away reads as zeroes then, and what is stored is lost; who
  * has a batch of accesses behind him asks whether the area was whole.  It is not again.

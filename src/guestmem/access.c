@@ -275,7 +275,8 @@ bool vds_guest_area_init(VdsGuestArea *area, const VdsGuestMap *map, uint64_t gp
     }
     hva = region->hva + (gpa - region->config.gpa);
     *area = (VdsGuestArea){.map = map, .gpa = gpa, .len = len};
-    if (len > 0 && len - 1 <= region->last - gpa && (uintptr_t)hva % align == 0) {
+    if (len > 0 && len - 1 <= region->last - gpa && (uintptr_t)hva % align == 0 &&
+        (!region->guarded || region->mapping->watched)) {
         area->direct = hva;
         area->gone = region->guarded ? &region->mapping->range.gone : NULL;
     }

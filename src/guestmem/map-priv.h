@@ -15,6 +15,7 @@
 typedef enum {
     VDS_MAP_READ_ONLY,     /* an inspector cannot corrupt by accident (R8) */
     VDS_MAP_WRITABLE,      /* shared with whoever maps the file */
+    VDS_MAP_RAM,           /* the same for RAM of our own, which a file may give back */
     VDS_MAP_COPY_ON_WRITE, /* what is written stays here */
 } VdsMapMode;
 

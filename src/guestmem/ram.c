@@ -96,8 +96,7 @@ static VdsGuestMap *map_all(const VdsGuestRamConfig *config, int fd, GError **er
     const VdsGuestRegion region = {.len = config->size, .fd = fd};
 
     return vds_guest_map_new_mode(
-        &region, 1, config->copy_on_write ? VDS_MAP_COPY_ON_WRITE : VDS_MAP_WRITABLE,
-        error);
+        &region, 1, config->copy_on_write ? VDS_MAP_COPY_ON_WRITE : VDS_MAP_RAM, error);
 }
 
 VdsGuestRam *vds_guest_ram_new(const VdsGuestRamConfig *given, GError **error)

@@ -146,7 +146,7 @@ bool vds_region_map(MapRegion *region, const VdsGuestRegion *config, VdsMapMode 
     region->guarded = !anonymous && (huge || can_shrink(config->fd));
     region->reclaim = reclaim_of(anonymous, mode);
     region->page = page;
-    if (region->guarded && mode != VDS_MAP_READ_ONLY) {
+    if (region->guarded && mode == VDS_MAP_WRITABLE) {
         mapping_watch(region->mapping, (size_t)page, huge);
     }
     return true;

@@ -343,7 +343,7 @@ static void load(Front *front, unsigned depth, double length)
 int main(int argc, char **argv)
 {
     Front front = {.seed = 88172645463325252u};
-    const VdsGuestRamConfig memory = {.size = MEMORY};
+    const VdsGuestRamConfig memory = {.size = MEMORY, .seal = true};
     unsigned depth = argc == 4 ? (unsigned)atoi(argv[2]) : 0;
     GError *error = NULL;
     double length, start, busy;
