@@ -92,6 +92,8 @@ static void handle_transmit(VdsNet *net, VdsVirtQueue *queue)
         }
         vds_virt_queue_complete_all(queue, ios, n);
         if (ops->send_end) {
+            /* Who forwards what he receives finds room for it where it came from. */
+            vds_virt_queue_flush(queue);
             ops->send_end(net->state.peer);
         }
     } while (n == BATCH);
