@@ -86,7 +86,7 @@ def test_no_devices():
 
 
 def test_numbers_in_three_bases_and_quoted_words():
-    with Daemon("-device", "virtio-serial-pci,id=s") as daemon:
+    with Daemon("-S", "-device", "virtio-serial-pci,id=s") as daemon:  # nothing moves
         client = daemon.client()
         where = "/machine/peripheral/s/virtio-backend"
         ten = client.hmp(f"info virtio-queue-status {where} 10")
