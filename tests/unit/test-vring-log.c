@@ -60,8 +60,9 @@ static void watch(Fixture *fixture)
 static void compare(const Fixture *fixture, unsigned may)
 {
     for (unsigned page = 0; page < LOG_BYTES * 8; page++) {
-        size_t at = (size_t)page * VDS_DIRTY_PAGE;
-        size_t len = at < PAIR_BYTES ? MIN(VDS_DIRTY_PAGE, PAIR_BYTES - at) : 0;
+        size_t at =
+            MIN((size_t)page * VDS_DIRTY_PAGE, PAIR_BYTES); /* the log is longer */
+        size_t len = MIN(VDS_DIRTY_PAGE, PAIR_BYTES - at);
         bool changed = memcmp(fixture->bytes + at, fixture->before + at, len) != 0;
 
         if (page != may || changed) {
