@@ -37,4 +37,16 @@ def test_balloon():
         until(lambda: used_memory(host) == 65536, "the balloon is empty")
 
 
-run(test_figures, test_balloon)
+def test_disk_and_link():
+    """What a manager asks of a disk and a link, and changes of them."""
+    with Host() as host:
+        host.define("plain.xml")
+        host.virsh("start", "plain")
+        contains(host.virsh("domblkstat", "plain", "vda"), "vda rd_req", "vda wr_req")
+        host.virsh("blockresize", "plain", "vda", "16M")
+        contains(host.virsh("domblkinfo", "plain", "vda"), "16777216")
+        host.virsh("domif-setlink", "plain", "52:54:00:12:34:56", "down")
+        contains(host.virsh("domif-getlink", "plain", "52:54:00:12:34:56"), "down")
+
+
+run(test_figures, test_balloon, test_disk_and_link)
