@@ -16,6 +16,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "send-fds.h"
 #include "vds/vhost_user.h"
 
 enum { BLOCK = 4096, MAX_DEPTH = 256, NUM = 256, MEMORY = 16 << 20, SECTOR = 512 };
@@ -64,25 +65,10 @@ static void send_message(Front *front, VdsVhostUserMessage *message)
     uint8_t bytes[VDS_VHOST_USER_HEADER_BYTES + VDS_VHOST_USER_MAX_PAYLOAD];
     GError *error = NULL;
     size_t len = vds_vhost_user_message_pack(VDS_VHOST_USER_MAIN, message, bytes, &error);
-    struct iovec iov = {bytes, len};
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int) * VDS_VHOST_USER_MAX_FDS)];
-    } control = {0};
-    struct msghdr out = {.msg_iov = &iov, .msg_iovlen = 1};
 
     check(len > 0, "pack", error);
-    if (message->n_fds > 0) {
-        size_t size = sizeof(int) * message->n_fds;
-
-        out.msg_control = &control;
-        out.msg_controllen = CMSG_SPACE(size);
-        control.header = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
-                                          .cmsg_type = SCM_RIGHTS,
-                                          .cmsg_len = CMSG_LEN(size)};
-        memcpy(CMSG_DATA(&control.header), message->fds, size);
-    }
-    check(sendmsg(front->fd, &out, MSG_NOSIGNAL) == (ssize_t)len, "sendmsg", NULL);
+    check(send_with_fds(front->fd, bytes, len, message->fds, message->n_fds, 0),
+          "sendmsg", NULL);
 }
 
 static void receive(Front *front, VdsVhostUserMessage *reply)

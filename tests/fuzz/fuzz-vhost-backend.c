@@ -11,9 +11,9 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/socket.h>
 
 #include "loopback.h"
+#include "send-fds.h"
 #include "vds/vhost_user.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -49,27 +49,6 @@ static int open_kind(unsigned kind, uint32_t request)
     return fd;
 }
 
-static bool send_bytes(int to, const uint8_t *bytes, size_t len, const int *fds,
-                       size_t n_fds)
-{
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int) * MAX_FDS)];
-    } control = {.room = {0}};
-    struct iovec part = {(void *)bytes, len};
-    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-
-    if (n_fds > 0) {
-        header.msg_control = &control;
-        header.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-        control.header = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
-                                          .cmsg_type = SCM_RIGHTS,
-                                          .cmsg_len = CMSG_LEN(sizeof(int) * n_fds)};
-        memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * n_fds);
-    }
-    return sendmsg(to, &header, MSG_NOSIGNAL | MSG_DONTWAIT) == (ssize_t)len;
-}
-
 /* The loop, until it is idle, or has been turned often enough. */
 static void turn(Peer *peer)
 {
@@ -103,7 +82,7 @@ static size_t say(Peer *peer, const uint8_t *data, size_t size)
     for (size_t i = 0; i < n_fds; i++) {
         fds[i] = open_kind((data[0] >> 4) & 7, header[0]);
     }
-    sent = send_bytes(peer->fd, data + 1, len, fds, n_fds);
+    sent = send_with_fds(peer->fd, data + 1, len, fds, n_fds, MSG_DONTWAIT);
     for (size_t i = 0; i < n_fds; i++) {
         vds_fd_close(&fds[i]);
     }
@@ -123,8 +102,7 @@ static void check_next(Peer *peer)
     }
     peer->fd = vds_unix_connect(peer->path, NULL);
     g_assert(peer->fd >= 0);
-    g_assert(send_bytes(peer->fd, (const uint8_t *)get_features, sizeof(get_features),
-                        NULL, 0));
+    g_assert(send_with_fds(peer->fd, get_features, sizeof(get_features), NULL, 0, 0));
     for (int i = 0; i < 2000 && n < 0; i++) {
         g_main_context_iteration(NULL, FALSE);
         n = recv(peer->fd, reply, sizeof(reply), MSG_DONTWAIT);

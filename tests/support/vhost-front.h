@@ -14,6 +14,7 @@
 #include <sys/socket.h>
 #include <sys/un.h>
 
+#include "send-fds.h"
 #include "vds/vhost_user.h"
 
 typedef struct {
@@ -47,22 +48,7 @@ static inline void front_leave(Front *front)
 static inline void front_send_bytes(Front *front, const void *bytes, size_t len,
                                     const int *fds, size_t n_fds)
 {
-    union {
-        struct cmsghdr header;
-        char room[CMSG_SPACE(sizeof(int) * 253)];
-    } control;
-    struct iovec part = {(void *)bytes, len};
-    struct msghdr header = {.msg_iov = &part, .msg_iovlen = 1};
-
-    if (n_fds > 0) {
-        header.msg_control = &control;
-        header.msg_controllen = CMSG_SPACE(sizeof(int) * n_fds);
-        control.header = (struct cmsghdr){.cmsg_level = SOL_SOCKET,
-                                          .cmsg_type = SCM_RIGHTS,
-                                          .cmsg_len = CMSG_LEN(sizeof(int) * n_fds)};
-        memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * n_fds);
-    }
-    assert_int_equal(sendmsg(front->fd, &header, MSG_NOSIGNAL), len);
+    assert_true(send_with_fds(front->fd, bytes, len, fds, n_fds, 0));
 }
 
 /* Takes the message's descriptors. */
