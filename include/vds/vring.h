@@ -328,8 +328,8 @@ bool vds_driver_ring_add(VdsDriverRing *ring, const VdsBuffer *buffer, bool *add
 /* Once after one or more adds: does the device want a kick?  P5 to P7, R6. */
 bool vds_driver_ring_should_kick(VdsDriverRing *ring, bool *kick, GError **fault);
 /* The next used buffer; used->token NULL (and true) when there is none.  While interrupts
- * are enabled, NULL also means: one will come for the next.  Faults S5, S7, S8, P2, R6:
- * the device lied. */
+ * are enabled, NULL also means: one will come for the next.  Faults S5, S7, S8, P2, P9,
+ * R6: the device lied. */
 bool vds_driver_ring_get_used(VdsDriverRing *ring, VdsUsed *used, GError **fault);
 /* Asks for interrupts, or spares them (a hint); starts enabled.  *more (nullable):
  * something is used already. */

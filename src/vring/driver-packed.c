@@ -99,11 +99,13 @@ static bool packed_has_used(VdsDriverRing *ring, bool *used, GError **fault)
     return true;
 }
 
+/* Nothing but the id tells how many an entry stands for (2.8.8). */
 static bool packed_read_used(VdsDriverRing *ring, uint16_t *id, uint32_t *len,
-                             GError **fault)
+                             uint32_t *most, GError **fault)
 {
     *id = (uint16_t)(ring->used_word1 >> 32);
     *len = (uint32_t)ring->used_word1;
+    *most = ring->n_pending;
     if (*id >= ring->num) {
         return vds_vring_fault(fault, VDS_RULE_P2,
                                "used buffer id %u is outside the ring of %" PRIu32, *id,

@@ -22,8 +22,10 @@ typedef struct {
     bool (*add)(VdsDriverRing *ring, const VdsBuffer *buffer, bool table, uint16_t *id,
                 GError **fault);
     bool (*has_used)(VdsDriverRing *ring, bool *used, GError **fault);
-    /* The entry that has_used() found.  S7 or P2: id < num after it. */
-    bool (*read_used)(VdsDriverRing *ring, uint16_t *id, uint32_t *len, GError **fault);
+    /* The entry that has_used() found, which stands for at most `most` buffers in order.
+     * S7 or P2: id < num after it. */
+    bool (*read_used)(VdsDriverRing *ring, uint16_t *id, uint32_t *len, uint32_t *most,
+                      GError **fault);
     /* Takes the buffer's descriptors back; `used`: and goes on to the next entry. */
     void (*recycle)(VdsDriverRing *ring, uint16_t id, bool used);
     bool (*should_kick)(VdsDriverRing *ring, bool *kick, GError **fault);

@@ -103,7 +103,7 @@ static bool split_has_used(VdsDriverRing *ring, bool *used, GError **fault)
 }
 
 static bool split_read_used(VdsDriverRing *ring, uint16_t *id, uint32_t *len,
-                            GError **fault)
+                            uint32_t *most, GError **fault)
 {
     uint64_t offset =
         SPLIT_RING + (uint64_t)SPLIT_USED_ELEM * (ring->last_used & (ring->num - 1));
@@ -119,6 +119,7 @@ static bool split_read_used(VdsDriverRing *ring, uint16_t *id, uint32_t *len,
                                word, ring->num);
     }
     *id = (uint16_t)word;
+    *most = (uint16_t)(ring->used_shadow - ring->last_used);
     return true;
 }
 
@@ -132,10 +133,8 @@ static void split_recycle(VdsDriverRing *ring, uint16_t id, bool used)
         vds_driver_give_free(ring, i);
         i = next;
     }
-    /* An entry that stands for several moves idx by as many. */
-    if (used && ring->used_shadow == ring->last_used++) {
-        ring->used_shadow = ring->last_used;
-    }
+    /* An entry that stands for several moves idx by as many (2.7.9). */
+    ring->last_used += used;
 }
 
 static bool split_should_kick(VdsDriverRing *ring, bool *kick, GError **fault)

@@ -242,11 +242,31 @@ static bool use_next_of_batch(VdsDriverRing *ring, VdsUsed *used, GError **fault
     return true;
 }
 
+/* An entry of a younger buffer while an older one is not used, by what `most` says.  id
+ * is one that the device has. */
+static bool begin_batch(VdsDriverRing *ring, uint16_t id, uint32_t most, GError **fault)
+{
+    uint32_t n = 1;
+
+    for (uint16_t older = ring->oldest; older != id;
+         older = ring->states[older].younger) {
+        n++;
+    }
+    if (n > most) {
+        return vds_vring_fault(fault, VDS_RULE_P9,
+                               "used id %u is %" PRIu32
+                               " buffers on, and used.idx says %" PRIu32,
+                               id, n, most);
+    }
+    ring->in_batch = true;
+    return true;
+}
+
 static bool get_used(VdsDriverRing *ring, VdsUsed *used, GError **fault)
 {
     bool found = false;
     uint16_t id = 0;
-    uint32_t len = 0;
+    uint32_t len = 0, most = 0;
 
     if (ring->in_batch) {
         return use_next_of_batch(ring, used, fault);
@@ -258,7 +278,7 @@ static bool get_used(VdsDriverRing *ring, VdsUsed *used, GError **fault)
     if (!found) {
         return vds_ring_areas_are_whole(&ring->areas);
     }
-    if (!ring->ops->read_used(ring, &id, &len, fault) ||
+    if (!ring->ops->read_used(ring, &id, &len, &most, fault) ||
         !vds_ring_areas_are_whole(&ring->areas)) {
         return false;
     }
@@ -269,10 +289,9 @@ static bool get_used(VdsDriverRing *ring, VdsUsed *used, GError **fault)
     if (!ring->in_order) {
         return use(ring, id, len, used, fault);
     }
-    ring->in_batch = true;
     ring->batch_id = id;
     ring->batch_len = len;
-    return use_next_of_batch(ring, used, fault);
+    return begin_batch(ring, id, most, fault) && use_next_of_batch(ring, used, fault);
 }
 
 bool vds_driver_ring_get_used(VdsDriverRing *ring, VdsUsed *used, GError **fault)

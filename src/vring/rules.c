@@ -78,7 +78,7 @@ static const VdsRuleInfo rules[VDS_RULE_COUNT] = {
     [VDS_RULE_P8] = {"P8", "the next used slot is not where the last buffer ended", 0,
                      "looks like nothing used: each side skips by its own count"},
     [VDS_RULE_P9] = {"P9", "in order, buffers are used out of order", DRIVER,
-                     "reported as S7: what is skipped counts as used"},
+                     "split: at once; else as S7, since what is skipped counts as used"},
     [VDS_RULE_R6] = {"R6", "guest memory vanished", DEVICE | DRIVER, NULL},
     [VDS_RULE_R7] = {"R7", "a big-endian ring", DEVICE | DRIVER,
                      "live rings are little-endian; a legacy guest's is only inspected"},

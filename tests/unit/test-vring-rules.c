@@ -644,7 +644,9 @@ static const Lie lies[] = {
     {VDS_RULE_S7, "used id 2 is no buffer", false, 0, 1, 2, 0},
     {VDS_RULE_S7, "used id 65536 is outside the ring of 8", false, 0, 1, 65536, 0},
     {VDS_RULE_S7, "used id 7 is no buffer", true, 0, 0, 7, 0},
-    {VDS_RULE_S7, "used id 5 is no buffer", false, IN_ORDER, 1, 5, 0}, /* P9 */
+    {VDS_RULE_S7, "used id 5 is no buffer", false, IN_ORDER, 1, 5, 0},
+    {VDS_RULE_P9, "used id 1 is 2 buffers on, and used.idx says 1", false, IN_ORDER, 1, 1,
+     8},
     {VDS_RULE_S8, "buffer 1 has 9 bytes written, it has room for 8", false, 0, 1, 1, 9},
     {VDS_RULE_S8, "4294967295 bytes written", true, 0, 0, 1, UINT32_MAX},
     {VDS_RULE_P2, "used buffer id 8 is outside the ring of 8", true, 0, 0, 8, 0},
