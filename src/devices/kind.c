@@ -82,6 +82,7 @@ const VdsProperty vds_virtio_properties[] = {
     VDS_ROW_FEATURE("any_layout", VDS_F_ANY_LAYOUT, true),
     VDS_ROW_FEATURE("iommu_platform", VDS_F_ACCESS_PLATFORM, false),
     VDS_ROW_FEATURE("packed", VDS_F_RING_PACKED, false),
+    VDS_ROW_FEATURE("in_order", VDS_F_IN_ORDER, false),
     VDS_ROW_FEATURE("queue_reset", VDS_F_RING_RESET, true),
     VDS_ROW_BOOL("use-started", true),
     VDS_ROW_BOOL("use-disabled-flag", true),

@@ -11,7 +11,8 @@
 static const uint64_t transport_features =
     UINT64_C(1) << VDS_F_RING_INDIRECT_DESC | UINT64_C(1) << VDS_F_RING_EVENT_IDX |
     UINT64_C(1) << VDS_F_VERSION_1 | UINT64_C(1) << VDS_F_ACCESS_PLATFORM |
-    UINT64_C(1) << VDS_F_RING_PACKED | UINT64_C(1) << VDS_F_RING_RESET;
+    UINT64_C(1) << VDS_F_RING_PACKED | UINT64_C(1) << VDS_F_IN_ORDER |
+    UINT64_C(1) << VDS_F_RING_RESET;
 
 static const VdsGuestDriver *const drivers[] = {
     &vds_guest_net, &vds_guest_blk, &vds_guest_rng, &vds_guest_serial, &vds_guest_balloon,

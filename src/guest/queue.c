@@ -77,6 +77,9 @@ static bool make_ring(VdsGuestQueue *queue, GError **error)
 {
     const VdsGuestDevice *device = queue->device;
     bool indirect = vds_guest_device_has(device, VDS_F_RING_INDIRECT_DESC);
+    unsigned flags =
+        (indirect ? VDS_VRING_INDIRECT : 0) |
+        (vds_guest_device_has(device, VDS_F_IN_ORDER) ? VDS_VRING_IN_ORDER : 0);
     uint32_t spans = queue->role->spans;
     VdsQueueState shape = {
         .packed = vds_guest_device_has(device, VDS_F_RING_PACKED),
@@ -97,8 +100,8 @@ static bool make_ring(VdsGuestQueue *queue, GError **error)
     shape.avail = queue->avail;
     shape.used = queue->used;
     tables.gpa = queue->tables_gpa;
-    queue->ring = vds_driver_ring_new(&shape, indirect ? VDS_VRING_INDIRECT : 0,
-                                      queue->tables_gpa ? &tables : NULL, error);
+    queue->ring =
+        vds_driver_ring_new(&shape, flags, queue->tables_gpa ? &tables : NULL, error);
     return queue->ring != NULL;
 }
 

@@ -8,7 +8,8 @@ import time
 from live import backends, in_balance, no_guest_errors, prop, queues, until, wait_driven
 from vds import Daemon, QmpError, equal, run
 
-RINGS = ("", "packed=on", "event_idx=off", "indirect_desc=off", "packed=on,event_idx=off")
+RINGS = ("", "packed=on", "event_idx=off", "indirect_desc=off", "packed=on,event_idx=off", "in_order=on",
+         "packed=on,in_order=on")
 KINDS = ("virtio-blk-pci", "virtio-rng-pci", "virtio-balloon-pci", "virtio-serial-pci")
 SECONDS = 3
 

@@ -17,7 +17,7 @@ enum { LOOP_QUEUES = 2, LOOP_NUM = 8, LOOP_BYTES = 256, LOOP_PARKED = 64 };
     (LOOP_BIT(0) | LOOP_BIT(1) | LOOP_BIT(VDS_F_RING_INDIRECT_DESC) |                    \
      LOOP_BIT(VDS_F_RING_EVENT_IDX) | LOOP_BIT(VDS_F_BAD_FEATURE) |                      \
      LOOP_BIT(VDS_F_VERSION_1) | LOOP_BIT(VDS_F_RING_PACKED) |                           \
-     LOOP_BIT(VDS_F_RING_RESET))
+     LOOP_BIT(VDS_F_IN_ORDER) | LOOP_BIT(VDS_F_RING_RESET))
 #define LOOP_SPLIT LOOP_BIT(VDS_F_VERSION_1)
 #define LOOP_SPLIT_EVENT (LOOP_SPLIT | LOOP_BIT(VDS_F_RING_EVENT_IDX))
 #define LOOP_PACKED (LOOP_SPLIT | LOOP_BIT(VDS_F_RING_PACKED))
@@ -244,7 +244,9 @@ static inline bool driver_queue(LoopDriver *driver)
     };
 
     vds_driver_ring_free(driver->ring);
-    driver->ring = vds_driver_ring_new(&state, 0, NULL, NULL);
+    driver->ring = vds_driver_ring_new(
+        &state, driver->features & LOOP_BIT(VDS_F_IN_ORDER) ? VDS_VRING_IN_ORDER : 0,
+        NULL, NULL);
     return driver->ring &&
            vds_virtio_driver_set_queue(driver->device, 0, &driver->setup, NULL) &&
            vds_virtio_driver_enable_queue(driver->device, 0, NULL);
