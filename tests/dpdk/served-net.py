@@ -1,5 +1,6 @@
 """DPDK's virtio-user drives a network device of ours without any guest: split and packed,
-as client and as server, one pair of queues and two; what both ends counted is the same.
+as client and as server, one pair of queues and two, and on its path for rings in order;
+what both ends counted is the same.
 
 The device is wired to itself (-netdev loop), and testpmd sends on what it receives: 128
 packets go round until it is told to stop.
@@ -18,17 +19,19 @@ PATH = "/machine/peripheral/net0/virtio-backend"
 SECONDS = 1.0
 
 
-def daemon(pairs, listens):
+def daemon(pairs, listens, ordered):
     mode = "" if listens else ",server=off,reconnect=1"
+    mode += ",in_order=on" if ordered else ""
     mq = ",mq=on" if pairs > 1 else ""
     return vds.Daemon("-netdev", f"loop,id=l0,queues={pairs}", "-device",
                       f"virtio-net-pci,id=net0,netdev=l0{mq},vhost-user={{dir}}/net0{mode}")
 
 
-def driver(where, pairs, packed, connects):
+def driver(where, pairs, packed, connects, mergeable):
     words = f"net_virtio_user0,path={where},queues={pairs},queue_size=256"
     words += ",packed_vq=1" if packed else ""
     words += "" if connects else ",server=1"
+    words += "" if mergeable else ",mrg_rxbuf=0"
     return testpmd.Testpmd("--vdev", words, app=[f"--rxq={pairs}", f"--txq={pairs}"])
 
 
@@ -59,16 +62,22 @@ def rings_are_sound(client, pairs, packed):
         client.command("x-query-virtio-queue-element", path=PATH, queue=queue)
 
 
-def exchange(pairs, packed, connects):
-    with daemon(pairs, listens=connects) as ours:
+def has(features, name):
+    return any(text.startswith(name + ":") for text in features)
+
+
+def exchange(pairs, packed, connects, ordered=False, mergeable=True):
+    with daemon(pairs, connects, ordered) as ours:
         client = ours.client()
-        with driver(ours.dir / "net0", pairs, packed, connects) as pmd:
+        with driver(ours.dir / "net0", pairs, packed, connects, mergeable) as pmd:
             pmd.command("start tx_first 4")
             end = time.monotonic() + SECONDS
             while time.monotonic() < end:
                 rings_are_sound(client, pairs, packed)
             features = client.command("x-query-virtio-status", path=PATH)["guest-features"]
-            vds.equal(any(name.startswith("VIRTIO_F_RING_PACKED") for name in features["transports"]), packed)
+            vds.equal(has(features["transports"], "VIRTIO_F_RING_PACKED"), packed)
+            vds.equal(has(features["transports"], "VIRTIO_F_IN_ORDER"), ordered)
+            vds.equal(has(features["dev-features"], "VIRTIO_NET_F_MRG_RXBUF"), mergeable)
             vds.equal(get(client, "connected"), True)
             pmd.command("stop")
             theirs = pmd.stats(0)
@@ -88,6 +97,9 @@ def cases():
             for pairs in (1, 2):
                 name = f"{'packed' if packed else 'split'}_{'client' if connects else 'server'}_{pairs}"
                 yield name, lambda a=(pairs, packed, connects): exchange(*a)
+        for mergeable in (False, True):
+            name = f"{'packed' if packed else 'split'}_in_order{'_mergeable' if mergeable else ''}"
+            yield name, lambda a=(2, packed, True, True, mergeable): exchange(*a)
 
 
 def main():
