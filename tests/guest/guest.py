@@ -117,8 +117,7 @@ class Guest:
             self.qmp.sock.settimeout(qmp_timeout)
             self.shell.read_until(rb"GUEST-UP \S+", BOOT_SECONDS)
             self.boot_seconds = time.monotonic() - self.started
-            self.shell.sock.sendall(b'stty -echo; PS1=""; PS2=""\n')
-            self.sh("true")
+            self.plain_shell()
         except BaseException:
             self.close()
             raise
@@ -129,6 +128,13 @@ class Guest:
             if self.proc.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"QEMU does not offer {path.name}: {self.stderr()}")
             time.sleep(0.01)
+
+    def plain_shell(self):
+        """No echo, no prompt, no line editor: with its editor busybox 1.35 takes the end of a
+        job in the background for the end of input, and leaves."""
+        self.shell.sock.sendall(b'stty -echo; echo "__PL""AIN__"; exec sh /dev/ttyS0\n')
+        self.shell.read_until(rb"__PLAIN__\r?\n", vds.TIMEOUT)
+        self.sh("true")
 
     def stderr(self):
         return (self.dir / "stderr").read_text(errors="replace")

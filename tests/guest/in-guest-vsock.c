@@ -1,18 +1,25 @@
 /*
  * tests: virtio sockets from inside a guest:
  *
- *     in-guest-vsock echo PORT            serves one connection, gives back what it gets
- *     in-guest-vsock ask CID PORT BYTES   sends a pattern and expects it back
+ *     in-guest-vsock echo PORT            serves one connection: gives back what it gets,
+ * and after the other end has no more, how many bytes in-guest-vsock ask CID PORT BYTES
+ * sends a pattern while it reads it back, closes its half, and expects the count and the
+ * end
+ *
+ * The count is eight bytes, little-endian.
  */
+#include <endian.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <linux/vm_sockets.h>
 
-enum { CHUNK = 4096 };
+enum { CHUNK = 16384 };
 
 static int fail(const char *what)
 {
@@ -20,10 +27,12 @@ static int fail(const char *what)
     return EXIT_FAILURE;
 }
 
-static int send_all(int fd, const unsigned char *bytes, size_t len)
+static int send_all(int fd, const void *from, size_t len)
 {
+    const unsigned char *bytes = from;
+
     while (len > 0) {
-        ssize_t n = send(fd, bytes, len, 0);
+        ssize_t n = send(fd, bytes, len, MSG_NOSIGNAL);
 
         if (n <= 0) {
             return -1;
@@ -40,6 +49,7 @@ static int echo(unsigned port)
         .svm_family = AF_VSOCK, .svm_port = port, .svm_cid = VMADDR_CID_ANY};
     int listener = socket(AF_VSOCK, SOCK_STREAM, 0), fd;
     unsigned char bytes[CHUNK];
+    uint64_t total = 0;
     ssize_t n;
 
     if (bind(listener, (struct sockaddr *)&address, sizeof(address)) != 0 ||
@@ -48,36 +58,89 @@ static int echo(unsigned port)
     }
     fd = accept(listener, NULL, NULL);
     while ((n = recv(fd, bytes, sizeof(bytes), 0)) > 0) {
+        total += (uint64_t)n;
         if (send_all(fd, bytes, (size_t)n) != 0) {
             return fail("send");
         }
     }
-    return n == 0 ? EXIT_SUCCESS : fail("recv");
+    if (n < 0) {
+        return fail("recv");
+    }
+    total = htole64(total);
+    return send_all(fd, &total, sizeof(total)) == 0 ? EXIT_SUCCESS
+                                                    : fail("send the count");
+}
+
+/* What stands at `at`, in four-byte words of which no two are alike. */
+static void fill(unsigned char *bytes, size_t at, size_t len)
+{
+    for (size_t i = 0; i < len; i++) {
+        bytes[i] = (unsigned char)(((at + i) / 4 * 2654435761u) >> 8 * ((at + i) % 4));
+    }
+}
+
+static int pour(int fd, size_t total)
+{
+    unsigned char bytes[CHUNK];
+
+    for (size_t at = 0; at < total;) {
+        size_t len = total - at < CHUNK ? total - at : CHUNK;
+
+        fill(bytes, at, len);
+        if (send_all(fd, bytes, len) != 0) {
+            return fail("send");
+        }
+        at += len;
+    }
+    return shutdown(fd, SHUT_WR) == 0 ? EXIT_SUCCESS : fail("shutdown");
+}
+
+static int check(int fd, size_t total)
+{
+    unsigned char bytes[CHUNK], expected[CHUNK];
+    uint64_t count;
+
+    for (size_t at = 0; at < total;) {
+        ssize_t n = recv(fd, bytes, total - at < CHUNK ? total - at : CHUNK, 0);
+
+        if (n <= 0) {
+            return fail("recv");
+        }
+        fill(expected, at, (size_t)n);
+        if (memcmp(bytes, expected, (size_t)n) != 0) {
+            fprintf(stderr, "other bytes after %zu\n", at);
+            return EXIT_FAILURE;
+        }
+        at += (size_t)n;
+    }
+    if (recv(fd, &count, sizeof(count), MSG_WAITALL) != sizeof(count)) {
+        return fail("the count");
+    }
+    if (le64toh(count) != total || recv(fd, bytes, 1, 0) != 0) {
+        fprintf(stderr, "%llu bytes counted, not %zu, or no end\n",
+                (unsigned long long)le64toh(count), total);
+        return EXIT_FAILURE;
+    }
+    return EXIT_SUCCESS;
 }
 
 static int ask(unsigned cid, unsigned port, size_t total)
 {
     struct sockaddr_vm address = {
         .svm_family = AF_VSOCK, .svm_port = port, .svm_cid = cid};
-    int fd = socket(AF_VSOCK, SOCK_STREAM, 0);
-    unsigned char out[CHUNK], in[CHUNK];
+    int fd = socket(AF_VSOCK, SOCK_STREAM, 0), sent = EXIT_FAILURE, checked;
+    pid_t sender;
 
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) != 0) {
         return fail("connect");
     }
-    for (size_t at = 0; at < total; at += CHUNK) {
-        for (size_t i = 0; i < CHUNK; i++) {
-            out[i] = (unsigned char)((at + i) * 2654435761u >> 13);
-        }
-        if (send_all(fd, out, CHUNK) != 0 || recv(fd, in, CHUNK, MSG_WAITALL) != CHUNK) {
-            return fail("exchange");
-        }
-        if (memcmp(in, out, CHUNK) != 0) {
-            fprintf(stderr, "other bytes at %zu\n", at);
-            return EXIT_FAILURE;
-        }
+    sender = fork();
+    if (sender == 0) {
+        _exit(pour(fd, total));
     }
-    return EXIT_SUCCESS;
+    checked = check(fd, total);
+    waitpid(sender, &sent, 0);
+    return sent == EXIT_SUCCESS ? checked : EXIT_FAILURE;
 }
 
 int main(int argc, char **argv)

@@ -1,8 +1,10 @@
 #!/usr/bin/env python3
-"""A Linux guest on a SCSI disk and virtio sockets of ours: sd attaches and its data is whole,
-streams run both ways between the guest and sockets of the host.  One boot for all of it.
+"""Two Linux guests at once on one daemon: a SCSI disk whose data is whole, and virtio sockets
+between guest and guest, guest and host, each way.
 """
 
+import concurrent.futures
+import contextlib
 import hashlib
 import pathlib
 import random
@@ -17,31 +19,44 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integratio
 import vds  # noqa: E402  pylint: disable=wrong-import-position
 
 CONTENT = random.Random(2).randbytes(8 << 20)
-CID, HOST, HOST_PORT, GUEST_PORT = 7, 2, 1234, 70
-BYTES = 1 << 20
+HOST, HOST_PORT, GUEST_PORT, NOBODYS_PORT = 2, 1234, 70, 4321
+CIDS = {"v0": 7, "v1": 8}
+BYTES = 8 << 20
 
 
 def start():
+    sockets = []
+    for name, cid in CIDS.items():
+        sockets += ["-device", f"vhost-vsock-pci,id={name},guest-cid={cid},"
+                               f"uds-path={{dir}}/host-{name},vhost-user={{dir}}/{name}"]
     return vds.Daemon(
         "-blockdev", "file,node-name=f0,filename={dir}/disk,discard=unmap",
         "-device", "virtio-scsi-pci,id=s0,vhost-user={dir}/scsi",
-        "-device", "scsi-hd,drive=f0,bus=s0.0,serial=abc",
-        "-device", f"vhost-vsock-pci,id=v0,guest-cid={CID},uds-path={{dir}}/host,"
-                   "vhost-user={dir}/vsock",
+        "-device", "scsi-hd,drive=f0,bus=s0.0,serial=abc", *sockets,
         prepare=lambda folder: (folder / "disk").write_bytes(CONTENT))
 
 
+@contextlib.contextmanager
 def boot(daemon):
-    return guests.Guest(
-        "-chardev", f"socket,id=c0,path={daemon.dir}/scsi",
-        "-device", "vhost-user-scsi-pci,id=s0,chardev=c0,num_queues=2",
-        "-chardev", f"socket,id=c1,path={daemon.dir}/vsock",
-        "-device", "vhost-user-vsock-pci,id=v0,chardev=c1")
+    """Both at the same time: the one with the disk, and one with nothing but its sockets."""
+    def vsock(name):
+        return ["-chardev", f"socket,id=c{name},path={daemon.dir / name}",
+                "-device", f"vhost-user-vsock-pci,id={name},chardev=c{name}"]
+
+    disk = ["-chardev", f"socket,id=c0,path={daemon.dir}/scsi",
+            "-device", "vhost-user-scsi-pci,id=s0,chardev=c0,num_queues=2"]
+    with contextlib.ExitStack() as stack, concurrent.futures.ThreadPoolExecutor() as pool:
+        booting = [pool.submit(guests.Guest, *disk, *vsock("v0")),
+                   pool.submit(guests.Guest, *vsock("v1"), smp=1)]
+        concurrent.futures.wait(booting)
+        for one in booting:  # what came up goes down, if its neighbour did not come up as well
+            if not one.exception():
+                stack.enter_context(one.result())
+        yield [one.result() for one in booting]
 
 
 def check_disk(daemon, guest):
-    guest.sh("modprobe virtio_scsi; modprobe sd_mod; "
-             "for i in $(seq 100); do [ -e /dev/sda ] && break; sleep 0.1; done")
+    guest.sh("for i in $(seq 100); do [ -e /dev/sda ] && break; sleep 0.1; done")
     vds.equal(guest.sh("cat /sys/block/sda/size").strip(), str(len(CONTENT) // 512))
     vds.equal(guest.sh("cat /sys/block/sda/device/model").strip(), "virtual disk")
     vds.equal(guest.sh("md5sum < /dev/sda").split()[0], hashlib.md5(CONTENT).hexdigest())
@@ -53,36 +68,64 @@ def check_disk(daemon, guest):
 
 
 def echo_server(path):
-    """Gives back what one connection sends."""
+    """The other end of in-guest-vsock's "ask", for one connection."""
     listener = socket.socket(socket.AF_UNIX)
     listener.bind(str(path))
     listener.listen(1)
 
     def serve():
         end, _ = listener.accept()
+        total = 0
         with listener, end:
             while piece := end.recv(1 << 16):
+                total += len(piece)
                 end.sendall(piece)
+            end.sendall(total.to_bytes(8, "little"))
     thread = threading.Thread(target=serve, daemon=True)
     thread.start()
     return thread
 
 
-def check_guest_connects(daemon, guest):
-    server = echo_server(daemon.dir / f"host_{HOST_PORT}")
-    guest.sh("modprobe vmw_vsock_virtio_transport")
-    guest.sh(f"in-guest-vsock ask {HOST} {HOST_PORT} {BYTES}")
+def listen_in(guest):
+    """Somebody answers on GUEST_PORT of the guest, once."""
+    guest.sh(f"in-guest-vsock echo {GUEST_PORT} > /tmp/echo 2>&1 & true")
+
+
+def ask(cid, port):
+    """Tries again while the other guest's program does not listen yet."""
+    return (f"for i in $(seq 100); do in-guest-vsock ask {cid} {port} {BYTES} 2>/tmp/asked && break; "
+            "grep -q 'connect: Connection reset' /tmp/asked || break; sleep 0.1; done; "
+            "cat /tmp/asked; [ ! -s /tmp/asked ]")
+
+
+def check_guest_to_host(daemon, guest):
+    server = echo_server(daemon.dir / f"host-v0_{HOST_PORT}")
+    guest.sh(ask(HOST, HOST_PORT))
     server.join(20)
     assert not server.is_alive(), "the guest's end was not seen"
-    output, status = guest.try_sh(f"in-guest-vsock ask {HOST} 4321 1 2>&1")
-    assert status == 1 and "reset by peer" in output, (status, output)
+
+
+def check_guest_to_guest(daemon, first, second):
+    """Each is the one that connects, while the first talks to the host as well."""
+    listen_in(first)
+    second.start(ask(CIDS["v0"], GUEST_PORT))
+    check_guest_to_host(daemon, first)
+    second.finish()
+    listen_in(second)
+    first.sh(ask(CIDS["v1"], GUEST_PORT))
+
+
+def check_nobody_listens(guest):
+    for cid in (HOST, CIDS["v1"], CIDS["v1"] + 1):
+        output, status = guest.try_sh(f"in-guest-vsock ask {cid} {NOBODYS_PORT} 1 2>&1")
+        assert status == 1 and "connect: Connection reset by peer" in output, (cid, status, output)
 
 
 def greet(daemon):
     """A connection to the guest, once somebody listens there."""
     end = time.monotonic() + 30
     while True:
-        host = vds.connect(daemon.dir / "host")
+        host = vds.connect(daemon.dir / "host-v0")
         host.sendall(f"CONNECT {GUEST_PORT}\n".encode())
         line = host.recv(64)
         if line.startswith(b"OK "):
@@ -92,8 +135,8 @@ def greet(daemon):
         time.sleep(0.1)
 
 
-def check_host_connects(daemon, guest):
-    guest.sh(f"in-guest-vsock echo {GUEST_PORT} & true")
+def check_host_to_guest(daemon, guest):
+    listen_in(guest)
     content, got = CONTENT[:BYTES], bytearray()
     with greet(daemon) as host:
         sender = threading.Thread(target=lambda: (host.sendall(content),
@@ -103,12 +146,12 @@ def check_host_connects(daemon, guest):
         while piece := host.recv(1 << 16):
             got += piece
         sender.join()
-    assert bytes(got) == content, len(got)
+    assert bytes(got) == content + len(content).to_bytes(8, "little"), len(got)
 
 
 def check_answers(daemon):
     client = daemon.client()
-    for name, num_vqs in (("s0", 4), ("v0", 2)):
+    for name, num_vqs in (("s0", 4), ("v0", 2), ("v1", 2)):
         where = f"/machine/peripheral/{name}/virtio-backend"
         status = client.command("x-query-virtio-status", path=where)
         assert status["started"] and not status["broken"], status
@@ -118,13 +161,17 @@ def check_answers(daemon):
         vds.equal(client.command("qom-get", path=where, property="broken-reason"), "")
 
 
-def test_scsi_and_sockets():
-    with start() as daemon, boot(daemon) as guest:
-        check_disk(daemon, guest)
-        check_guest_connects(daemon, guest)
-        check_host_connects(daemon, guest)
-        check_answers(daemon)
+def main():
+    guests.images()  # skips here, where nothing runs yet
+    with start() as daemon, boot(daemon) as (first, second):
+        print(f"# up after {first.boot_seconds:.1f} and {second.boot_seconds:.1f} s")
+        good = vds.report(
+            lambda: check_disk(daemon, first), lambda: check_guest_to_guest(daemon, first, second),
+            lambda: check_nobody_listens(first), lambda: check_host_to_guest(daemon, first),
+            lambda: check_answers(daemon),
+            names=["disk", "guest to guest", "nobody listens", "host to guest", "answers"])
+    sys.exit(0 if good else 1)
 
 
 if __name__ == "__main__":
-    vds.run(test_scsi_and_sockets)
+    main()
