@@ -67,6 +67,8 @@ VdsDirtyLog *vds_dirty_log_ref(VdsDirtyLog *log); /* atomic count; NULL gives NU
 void vds_dirty_log_unref(VdsDirtyLog *log);       /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsDirtyLog, vds_dirty_log_unref)
 uint64_t vds_dirty_log_get_len(const VdsDirtyLog *log); /* bytes */
+/* An eventfd (transfer full), non-blocking, -1: none.  Any thread. */
+void vds_dirty_log_set_call_fd(VdsDirtyLog *log, int fd);
 
 /* The same memory; what is written through this map is marked in the log (nullable: no
  * more), behind the bytes.  Maps with a region more or less keep it.  LOG: too short for
@@ -76,6 +78,10 @@ VdsGuestMap *vds_guest_map_with_log(const VdsGuestMap *map, VdsDirtyLog *log,
 /* For words stored through an area, which marks nothing by itself.  Nothing without a
  * log, or beyond it. */
 void vds_guest_map_mark(const VdsGuestMap *map, uint64_t gpa, uint64_t len);
+bool vds_guest_map_is_logged(const VdsGuestMap *map);
+/* Behind a batch: signals the log's eventfd if anything was marked since the last time;
+ * a signal that cannot be sent is none.  Nothing without a log. */
+void vds_guest_map_tell_log(const VdsGuestMap *map);
 
 VdsGuestMap *vds_guest_map_ref(VdsGuestMap *map); /* atomic count; NULL gives NULL */
 void vds_guest_map_unref(VdsGuestMap *map);       /* NULL is fine */

@@ -152,6 +152,13 @@ void vds_guest_map_mark(const VdsGuestMap *map, uint64_t gpa, uint64_t len)
     }
 }
 
+void vds_guest_map_tell_log(const VdsGuestMap *map)
+{
+    if (map->log) {
+        vds_dirty_log_tell(map->log);
+    }
+}
+
 bool vds_guest_map_write(const VdsGuestMap *map, uint64_t gpa, const void *from,
                          size_t len, GError **error)
 {

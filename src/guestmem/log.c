@@ -1,14 +1,20 @@
 /*
- * guestmem: VdsDirtyLog, the bitmap of pages that we wrote to, for a migration.
+ * guestmem: VdsDirtyLog, the bitmap of pages that we wrote to, for a migration, and the
+ * descriptor of who waits for one.
  *
  * Owns the mapping of the bitmap.  Refuses to know what is written and when logging is
- * on.  vhost-user: SET_LOG_BASE.
+ * on.  vhost-user: SET_LOG_BASE, SET_LOG_FD.
  */
+#include <sys/eventfd.h>
+
 #include "map-priv.h"
 
 struct VdsDirtyLog {
     atomic_uint refs;
-    MapRegion region; /* of the bitmap itself */
+    MapRegion region;     /* of the bitmap itself */
+    atomic_bool marked;   /* since somebody was told */
+    pthread_mutex_t lock; /* of all below; a leaf */
+    int call_fd;          /* -1; owned, non-blocking */
 };
 
 VdsDirtyLog *vds_dirty_log_new(int fd, uint64_t offset, uint64_t len, GError **error)
@@ -18,6 +24,8 @@ VdsDirtyLog *vds_dirty_log_new(int fd, uint64_t offset, uint64_t len, GError **e
 
     vds_sigbus_install();
     atomic_init(&log->refs, 1);
+    pthread_mutex_init(&log->lock, NULL);
+    log->call_fd = -1;
     if (!vds_region_init(&log->region, &config, error) ||
         !vds_region_map(&log->region, &config, VDS_MAP_WRITABLE, error)) {
         vds_dirty_log_unref(log);
@@ -38,6 +46,8 @@ void vds_dirty_log_unref(VdsDirtyLog *log)
 {
     if (log && atomic_fetch_sub_explicit(&log->refs, 1, memory_order_acq_rel) == 1) {
         vds_region_clear(&log->region);
+        vds_fd_close(&log->call_fd);
+        pthread_mutex_destroy(&log->lock);
         g_free(log);
     }
 }
@@ -71,4 +81,28 @@ void vds_dirty_log_mark(VdsDirtyLog *log, uint64_t gpa, uint64_t len)
         __atomic_fetch_or(&log->region.hva[page / 8], (uint8_t)(1u << (page % 8)),
                           __ATOMIC_RELEASE);
     }
+    if (!atomic_load_explicit(&log->marked, memory_order_relaxed)) {
+        atomic_store_explicit(&log->marked, true, memory_order_release);
+    }
+}
+
+void vds_dirty_log_set_call_fd(VdsDirtyLog *log, int fd)
+{
+    VDS_LOCK_SCOPE(&log->lock);
+
+    vds_fd_close(&log->call_fd);
+    log->call_fd = fd;
+}
+
+/* Who reads the bitmap behind the event finds all that was marked before. */
+void vds_dirty_log_tell(VdsDirtyLog *log)
+{
+    if (!atomic_exchange_explicit(&log->marked, false, memory_order_acq_rel)) {
+        return;
+    }
+    pthread_mutex_lock(&log->lock);
+    if (log->call_fd >= 0) {
+        (void)eventfd_write(log->call_fd, 1); /* full is told, too */
+    }
+    pthread_mutex_unlock(&log->lock);
 }

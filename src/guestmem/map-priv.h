@@ -102,3 +102,4 @@ void vds_region_clear(MapRegion *region);
 /* log.c */
 bool vds_dirty_log_reaches(const VdsDirtyLog *log, uint64_t last_gpa, GError **error);
 void vds_dirty_log_mark(VdsDirtyLog *log, uint64_t gpa, uint64_t len); /* len not 0 */
+void vds_dirty_log_tell(VdsDirtyLog *log);

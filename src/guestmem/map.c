@@ -163,6 +163,11 @@ VdsGuestMap *vds_guest_map_with(const VdsGuestMap *map, const VdsGuestRegion *re
                                                                 : NULL;
 }
 
+bool vds_guest_map_is_logged(const VdsGuestMap *map)
+{
+    return map->log != NULL;
+}
+
 VdsGuestMap *vds_guest_map_with_log(const VdsGuestMap *map, VdsDirtyLog *log,
                                     GError **error)
 {

@@ -2,8 +2,11 @@
  * vhost_user: the back-end's view of the front-end's memory: regions come as a table or
  * one by one, also while rings run; and the log of what is written to it.  Refuses to
  * know what lies there. docs/interop/vhost-user.rst: SET_MEM_TABLE, ADD_MEM_REG,
- * REM_MEM_REG, SET_LOG_BASE; rules V5, V7, C6.
+ * REM_MEM_REG, SET_LOG_BASE, SET_LOG_FD; rules V5, V7, C6.
  */
+#include <errno.h>
+#include <fcntl.h>
+
 #include "backend-priv.h"
 
 static bool is_geometry(const GError *why)
@@ -148,12 +151,29 @@ bool vds_backend_get_slots(VdsVhostUserBackend *backend, VdsVhostUserMessage *me
 
 /* ---- the log --------------------------------------------------------------------- */
 
+/* The messages may come in either order. */
+static bool use_log_fd(VdsVhostUserBackend *backend, VdsDirtyLog *log, GError **error)
+{
+    int fd;
+
+    if (!log || backend->log_fd < 0) {
+        return true;
+    }
+    fd = fcntl(backend->log_fd, F_DUPFD_CLOEXEC, 0);
+    if (fd < 0) {
+        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V7", "SET_LOG_FD",
+                                   "cannot be used: %s", g_strerror(errno));
+    }
+    vds_dirty_log_set_call_fd(log, fd);
+    return true;
+}
+
 bool vds_backend_set_log(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                          VdsVhostUserMessage *reply, GError **error)
 {
     const VdsVhostUserLog *told = &message->u.log;
     g_autoptr(GError) why = NULL;
-    VdsDirtyLog *log = NULL;
+    g_autoptr(VdsDirtyLog) log = NULL;
 
     if (message->n_fds == 0 || !vds_backend_has(backend, VDS_VHOST_USER_P_LOG_SHMFD)) {
         return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_FEATURE, "V7",
@@ -164,7 +184,24 @@ bool vds_backend_set_log(VdsVhostUserBackend *backend, VdsVhostUserMessage *mess
         return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V7",
                                    "SET_LOG_BASE", "cannot be used: %s", why->message);
     }
+    if (!use_log_fd(backend, log, error)) {
+        return false;
+    }
     vds_dirty_log_unref(backend->log);
-    backend->log = log;
+    backend->log = g_steal_pointer(&log);
     return vds_backend_use_memory(backend, error);
+}
+
+bool vds_backend_set_log_fd(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                            VdsVhostUserMessage *reply, GError **error)
+{
+    int flags = fcntl(message->fds[0], F_GETFL);
+
+    if (flags < 0 || fcntl(message->fds[0], F_SETFL, flags | O_NONBLOCK) != 0) {
+        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V7", "SET_LOG_FD",
+                                   "cannot be used: %s", g_strerror(errno));
+    }
+    vds_fd_close(&backend->log_fd);
+    backend->log_fd = vds_vhost_user_message_steal_fd(message, 0);
+    return use_log_fd(backend, backend->log, error);
 }

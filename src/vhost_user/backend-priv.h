@@ -76,6 +76,7 @@ struct VdsVhostUserBackend {
     uint8_t status;        /* the last SET_STATUS */
     VdsGuestMap *map;      /* (nullable) without the log */
     VdsDirtyLog *log;      /* (nullable) used while features say so */
+    int log_fd;            /* -1; owned: each log gets a copy */
     bool has_inflight;     /* the device has a region for what is in flight */
     GSource *interrupts;   /* (nullable) the device's */
     GSource *polling;      /* (nullable) for rings without a kick descriptor */
@@ -171,6 +172,8 @@ bool vds_backend_get_slots(VdsVhostUserBackend *backend, VdsVhostUserMessage *me
 
 bool vds_backend_set_log(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                          VdsVhostUserMessage *reply, GError **error);
+bool vds_backend_set_log_fd(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                            VdsVhostUserMessage *reply, GError **error);
 /* The device writes to the memory, and to the log if features say so.  MEMORY: V7. */
 bool vds_backend_use_memory(VdsVhostUserBackend *backend, GError **error);
 

@@ -76,6 +76,7 @@ static void backend_leave(VdsVhostUserBackend *backend, const char *reason)
     /* The device keeps the memory that its last words are about. */
     g_clear_pointer(&backend->map, vds_guest_map_unref);
     g_clear_pointer(&backend->log, vds_dirty_log_unref);
+    vds_fd_close(&backend->log_fd);
     vds_backend_forget_inflight(backend);
     backend->protocol = 0;
     backend->features = 0;
@@ -235,6 +236,7 @@ VdsVhostUserBackend *vds_vhost_user_backend_new(const VdsVhostUserBackendConfig 
     backend->reconnect_s = config->reconnect_s;
     backend->listen_fd = -1;
     backend->state_fd = -1;
+    backend->log_fd = -1;
     backend->n_rings = config->n_rings ? MIN(config->n_rings, VDS_BACKEND_MAX_RINGS)
                                        : count_rings(device);
     backend->queue_num = backend->n_rings / MAX(config->rings_a_queue, 1);

@@ -44,6 +44,7 @@ struct VdsVring {
     uint32_t num;
     bool event_idx, indirect, in_order;
     bool log;         /* mark what is written here */
+    bool tells;       /* the map's log has somebody to tell, perhaps */
     uint64_t log_gpa; /* of the used area, for the log */
     bool notify;      /* kicks are wanted */
     bool armed;       /* and the driver was told to kick for last_avail */

@@ -172,6 +172,7 @@ VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fau
     }
     ring->ops = setup->packed ? &vds_vring_packed_ops : &vds_vring_split_ops;
     ring->map = vds_guest_map_ref(setup->map);
+    ring->tells = vds_guest_map_is_logged(setup->map);
     ring->num = setup->num;
     ring->event_idx = setup->event_idx;
     ring->indirect = flags & VDS_VRING_INDIRECT;
@@ -221,6 +222,15 @@ void vds_vring_free(VdsVring *ring)
     g_free(ring);
 }
 
+/* Once a batch, behind what made it visible: buffers and words of the ring were marked.
+ */
+static void tell_log(const VdsVring *ring)
+{
+    if (G_UNLIKELY(ring->tells)) {
+        vds_guest_map_tell_log(ring->map);
+    }
+}
+
 /* Tells the driver to kick for last_avail, if it was not told yet. */
 static bool arm(VdsVring *ring, GError **fault)
 {
@@ -234,6 +244,7 @@ static bool arm(VdsVring *ring, GError **fault)
      * we ask for, or we see what it made available. */
     atomic_thread_fence(memory_order_seq_cst);
     ring->armed = true;
+    tell_log(ring);
     return true;
 }
 
@@ -386,6 +397,7 @@ bool vds_vring_notify(VdsVring *ring, bool *interrupt, GError **fault)
     if (ring->unpublished > 0 && !publish(ring, fault)) {
         return vds_vring_result(&ring->areas, false, fault);
     }
+    tell_log(ring);
     /* Pairs with the fence in vds_driver_ring_get_used(): either we see what the driver
      * asks for, or it sees what we used. */
     atomic_thread_fence(memory_order_seq_cst);
@@ -450,6 +462,7 @@ bool vds_vring_move(VdsVring *ring, const VdsQueueState *to, GError **fault)
     vds_guest_map_ref(to->map);
     vds_guest_map_unref(ring->map);
     ring->map = to->map;
+    ring->tells = vds_guest_map_is_logged(to->map);
     return true;
 }
 

@@ -6,6 +6,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 
 #include "ring-pair.h"
@@ -269,6 +270,73 @@ static void test_log_is_cut_short(void **state)
     fixture_clear(fixture);
 }
 
+/* How often somebody was told since the last time. */
+static eventfd_t told(int fd)
+{
+    eventfd_t n = 0;
+
+    return eventfd_read(fd, &n) == 0 ? n : 0;
+}
+
+/* Once a batch that was used, however many buffers and words are marked for it; and once
+ * where only the ring's own words are. */
+static void test_tells(void **state)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(configs); i++) {
+        const VdsSpan span = {PAIR_DATA, 2 * VDS_DIRTY_PAGE};
+        const VdsBuffer buffer = {&span, 0, 1, &state};
+        g_autofree Fixture *fixture = g_new(Fixture, 1);
+        g_autoptr(VdsDriverRing) driver = NULL;
+        g_autoptr(VdsVring) device = NULL;
+        int fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        VdsRequest *requests[3] = {NULL};
+        bool flag = false;
+
+        fixture_init(fixture);
+        vds_dirty_log_set_call_fd(fixture->log, dup(fd));
+        driver = pair_driver(&configs[i], fixture->plain);
+        device = pair_device(&configs[i], fixture->plain);
+        vds_vring_set_log(device, true, PAIR_USED);
+        assert_true(vds_vring_set_notify(device, true, NULL, NULL));
+        assert_int_equal(told(fd), 0); /* no log yet */
+        assert_true(vds_vring_move(device,
+                                   &(VdsQueueState){.desc = PAIR_DESC,
+                                                    .avail = PAIR_AVAIL,
+                                                    .used = PAIR_USED,
+                                                    .map = fixture->logged},
+                                   NULL));
+        for (unsigned k = 0; k < G_N_ELEMENTS(requests); k++) {
+            assert_true(vds_driver_ring_add(driver, &buffer, &flag, NULL) && flag);
+            assert_true(vds_vring_pop(device, &requests[k], NULL) && requests[k]);
+        }
+        for (unsigned k = 0; k < G_N_ELEMENTS(requests); k++) {
+            assert_true(vds_guest_map_write(fixture->logged, PAIR_DATA, "x", 1, NULL));
+            assert_true(vds_vring_push(device, requests[k], 1, NULL));
+        }
+        assert_int_equal(told(fd), 0);
+        assert_true(vds_vring_publish(device, &flag, NULL));
+        assert_int_equal(told(fd), 1);
+        assert_true(vds_vring_publish(device, &flag, NULL));
+        assert_true(vds_vring_notify(device, &flag, NULL));
+        assert_int_equal(told(fd), 0); /* nothing is new */
+        assert_true(vds_vring_set_notify(device, false, NULL, NULL));
+        assert_true(vds_vring_set_notify(device, true, NULL, NULL));
+        assert_int_equal(told(fd), 1);
+        /* full: nobody waits, nothing is at fault */
+        assert_int_equal(eventfd_write(fd, UINT64_MAX - 1), 0);
+        assert_true(vds_guest_map_write(fixture->logged, PAIR_DATA, "x", 1, NULL));
+        vds_guest_map_tell_log(fixture->logged);
+        assert_true(told(fd) == UINT64_MAX - 1);
+        vds_dirty_log_set_call_fd(fixture->log, -1);
+        assert_true(vds_guest_map_write(fixture->logged, PAIR_DATA, "x", 1, NULL));
+        vds_guest_map_tell_log(fixture->logged);
+        vds_guest_map_tell_log(fixture->plain);
+        assert_int_equal(told(fd), 0);
+        close(fd);
+        fixture_clear(fixture);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -279,6 +347,7 @@ int main(void)
         cmocka_unit_test(test_ring_elsewhere_and_off),
         cmocka_unit_test(test_ranges),
         cmocka_unit_test(test_refuses),
+        cmocka_unit_test(test_tells),
     };
 
     return cmocka_run_group_tests_name("vring-log", tests, NULL, NULL);
