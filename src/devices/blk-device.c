@@ -3,10 +3,10 @@
  * start, stop, reset.  All of it on the device's I/O thread, which never waits for the
  * disk.  Refuses to know descriptors, files, and a request's way (blk-work.c).
  *
- * A request is in one place at a time: free, ready (to go on), or with the engine.  A
- * reset takes the VdsIo from those that are with the engine; no new request starts before
- * the last of these is back, so that what an earlier driver wrote cannot overtake what
- * the next one writes.
+ * A request is in one place at a time: free, ready (to go on), with the engine, or done,
+ * which lasts to the end of the turn at most.  A reset takes the VdsIo from those that
+ * are with the engine; no new request starts before the last of these is back, so that
+ * what an earlier driver wrote cannot overtake what the next one writes.
  */
 #include <string.h>
 #include <sys/epoll.h>
@@ -15,7 +15,7 @@
 #include "blk-priv.h"
 
 /* Bytes served from memory before the other devices of the thread have their turn. */
-enum { TURN_BYTES = 8 * 1024 * 1024, BATCH = 32 };
+enum { TURN_BYTES = 8 * 1024 * 1024 };
 
 const VdsBlkEngineOps *const vds_blk_engines[] = {
 #ifdef VDS_HAVE_LIBURING
@@ -48,11 +48,11 @@ static void ready_serve(VdsBlk *blk, const VdsVirtQueue *queue)
 
 static void queue_serve(VdsBlk *blk, VdsVirtQueue *queue)
 {
-    VdsIo *ios[BATCH];
+    VdsIo *ios[VDS_BLK_BATCH];
     size_t n, room;
 
     do {
-        room = MIN(blk->n_free, BATCH);
+        room = MIN(blk->n_free, VDS_BLK_BATCH);
         if (room == 0 || blk->n_lost > 0 || blk->ready) {
             blk->hungry = true;
             return;
@@ -87,6 +87,12 @@ void vds_blk_feed(VdsBlk *blk)
     feed(blk);
 }
 
+static void turn_begin(VdsBlk *blk)
+{
+    blk->turn = TURN_BYTES;
+    blk->now_ns = vds_blk_stats_now();
+}
+
 static void turn_end(VdsBlk *blk)
 {
     if (blk->protocol->finished) {
@@ -102,7 +108,7 @@ static void blk_handle(void *instance, VdsVirtQueue *queue)
 {
     VdsBlk *blk = instance;
 
-    blk->turn = TURN_BYTES;
+    turn_begin(blk);
     ready_serve(blk, NULL);
     if (vds_virt_queue_get_index(queue) < blk->first_queue) {
         blk->protocol->handle(blk, queue);
@@ -123,7 +129,7 @@ static void on_engine(uint32_t events, void *user)
     VdsBlkOp *op;
 
     (void)eventfd_read(blk->ops->get_fd(blk->engine), &count);
-    blk->turn = TURN_BYTES;
+    turn_begin(blk);
     while ((op = blk->ops->reap(blk->engine, false))) {
         vds_blk_work_returned((VdsBlkRequest *)op);
     }
@@ -213,7 +219,7 @@ void vds_blk_start(VdsBlk *blk)
     }
     requests_make(blk);
     blk->active = true;
-    blk->turn = TURN_BYTES;
+    turn_begin(blk);
     ready_serve(blk, NULL);
     turn_end(blk);
 }
@@ -276,7 +282,7 @@ static void blk_queue_stop(void *instance, VdsVirtQueue *queue)
 {
     VdsBlk *blk = instance;
 
-    blk->turn = TURN_BYTES;
+    turn_begin(blk);
     ready_serve(blk, blk->active ? NULL : queue);
     feed(blk);
     turn_end(blk);
@@ -285,7 +291,6 @@ static void blk_queue_stop(void *instance, VdsVirtQueue *queue)
 void vds_blk_reset(VdsBlk *blk)
 {
     requests_drop(blk, NULL);
-    blk->dirty = NULL;
     blk->hungry = false;
     if (blk->n_in_engine == 0) {
         engine_close(blk);
@@ -325,6 +330,7 @@ VdsBlkDisk *vds_blk_detach(VdsBlk *blk)
         blk->ops->kick(blk->engine);
         vds_blk_work_returned((VdsBlkRequest *)blk->ops->reap(blk->engine, true));
     }
+    vds_blk_work_flush(blk);
     engine_close(blk);
     for (unsigned i = 0; blk->requests && i < VDS_BLK_DEPTH; i++) {
         VdsBlkRequest *request = &blk->requests[i];
@@ -334,7 +340,7 @@ VdsBlkDisk *vds_blk_detach(VdsBlk *blk)
     }
     blk->disk = NULL;
     blk->rules.disk = NULL;
-    blk->turn = TURN_BYTES;
+    turn_begin(blk);
     if (blk->active) {
         ready_serve(blk, NULL);
         turn_end(blk);

@@ -121,8 +121,8 @@ typedef struct VdsBlkRules VdsBlkRules;
 typedef struct {
     /* Reads what is asked, once.  NULL, or why the device is to be broken: a phrase. */
     const char *(*begin)(VdsBlkRequest *request, const VdsBlkRules *rules);
-    /* Writes the answer and says how many bytes of io->in are new. */
-    uint64_t (*end)(VdsBlkRequest *request);
+    /* Writes the answer; where it leaves io->in is how far its bytes are new. */
+    void (*end)(VdsBlkRequest *request);
     /* (nullable) a queue before the request queues */
     void (*handle)(VdsBlk *blk, VdsVirtQueue *queue);
     /* (nullable) requests may have been finished */
@@ -149,6 +149,7 @@ enum {
     VDS_BLK_CONFIG_WRITEBACK = 32, /* offset of the one byte that a driver may write */
     VDS_BLK_DEPTH = 64,            /* requests of a device under way at once */
     VDS_BLK_CHUNK = 256 * 1024,    /* bytes of one op: what a request's buffer may cost */
+    VDS_BLK_BATCH = 16,            /* requests that the driver sees at once */
 };
 
 typedef struct {
@@ -210,7 +211,7 @@ typedef struct {
 typedef struct VdsBlkType VdsBlkType;
 
 /* One request, from pop to complete.  In the array of its device; it is on the free list,
- * on the ready list, or with the engine. */
+ * on the ready list, with the engine, or done. */
 struct VdsBlkRequest {
     VdsBlkOp op; /* first: the engine hands this back */
     VdsBlk *blk;
@@ -271,16 +272,19 @@ struct VdsBlk {
     size_t turn;             /* bytes left of TURN_BYTES */
     unsigned n_in_engine;    /* ops */
     unsigned n_lost;         /* of these: whose queue was reset */
-    VdsVirtQueue *dirty;     /* (nullable) has completions to flush */
+    uint64_t now_ns;         /* as this turn, or the last flush, read the clock */
     VdsBlkRequest *requests; /* (nullable) VDS_BLK_DEPTH, with the first driver */
     VdsBlkRequest *free;
     unsigned n_free;
     VdsBlkRequest *ready, **ready_end;
+    VdsBlkRequest *done[VDS_BLK_BATCH]; /* of one queue: for the driver to see */
+    unsigned n_done;
 };
 
-/* When it is known what the request asks, and when it is done. */
+/* When it is known what the request asks, and when it is done; both by blk->now_ns. */
 void vds_blk_stats_begin(VdsBlkRequest *request);
-void vds_blk_stats_end(VdsBlkRequest *request);
+void vds_blk_stats_end(const VdsBlkRequest *request);
+uint64_t vds_blk_stats_now(void);
 extern const VdsDeviceReading vds_blk_readings[];
 
 /* Bytes; any thread. */
@@ -299,7 +303,7 @@ void vds_blk_work_returned(VdsBlkRequest *request);
 void vds_blk_work_wait(VdsBlkRequest *request);
 /* Back to the free list, without an answer. */
 void vds_blk_work_free(VdsBlkRequest *request);
-/* Shows the driver what was finished. */
+/* Gives the driver what was finished, and shows it. */
 void vds_blk_work_flush(VdsBlk *blk);
 
 /* What another device that works on a disk does with its own words around (blk-device.c);

@@ -47,10 +47,10 @@ static void set_range(VdsBlkRequest *request, const VdsBlkRules *rules, uint64_t
 {
     uint64_t capacity = rules->disk->size_bytes / VDS_BLK_SECTOR;
     uint64_t sectors = len / VDS_BLK_SECTOR;
+    uint64_t within = rules->block_bytes - 1; /* it is a power of two */
 
     if (sector > capacity || sectors > capacity - sector ||
-        sector % (rules->block_bytes / VDS_BLK_SECTOR) != 0 ||
-        len % rules->block_bytes != 0) {
+        ((sector * VDS_BLK_SECTOR | len) & within) != 0) {
         request->status = VDS_BLK_S_IOERR;
         return;
     }
@@ -185,20 +185,23 @@ static const char *request_begin(VdsBlkRequest *request, const VdsBlkRules *rule
     return request->type->begin(request, rules, get_le64(header + 8));
 }
 
-/* `written` counts from the start, so the status byte counts only when all before it
- * was written (virtio 1.2, 2.7.8.2). */
-static uint64_t request_end(VdsBlkRequest *request)
+/* The status is the last byte.  What is said to be written counts from the start, so it
+ * is counted only when all before it was written (virtio 1.2, 2.7.8.2). */
+static void request_end(VdsBlkRequest *request)
 {
     VdsStream *in = &request->io->in;
     uint64_t data = vds_stream_done(in);
     uint64_t left = vds_stream_left(in);
 
-    if (left == 0) {
-        return data; /* the memory of the status is gone, or the queue was reset */
+    if (left > 1) {
+        vds_stream_seek(in, data + left - 1);
     }
-    vds_stream_seek(in, data + left - 1);
-    vds_stream_write(in, &request->status, 1);
-    return left == 1 ? data + 1 : data;
+    if (left > 0) { /* else its memory is gone, or the queue was reset */
+        vds_stream_write(in, &request->status, 1);
+    }
+    if (left > 1) {
+        vds_stream_seek(in, data);
+    }
 }
 
 const VdsBlkProtocol vds_blk_protocol = {.begin = request_begin, .end = request_end};

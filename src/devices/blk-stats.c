@@ -5,7 +5,7 @@
 
 #include "blk-priv.h"
 
-static uint64_t now_ns(void)
+uint64_t vds_blk_stats_now(void)
 {
     struct timespec now;
 
@@ -38,7 +38,7 @@ void vds_blk_stats_begin(VdsBlkRequest *request)
         add(&stats->kinds[request->count].invalid, 1);
         return;
     }
-    request->begun_ns = now_ns();
+    request->begun_ns = request->blk->now_ns;
     request->bytes = request->left;
     if (request->count == VDS_BLK_COUNT_WRITE &&
         request->offset + request->bytes > get(&stats->write_end)) {
@@ -47,14 +47,14 @@ void vds_blk_stats_begin(VdsBlkRequest *request)
     }
 }
 
-void vds_blk_stats_end(VdsBlkRequest *request)
+void vds_blk_stats_end(const VdsBlkRequest *request)
 {
     VdsBlkStats *stats = &request->blk->stats;
 
     if (request->count == VDS_BLK_COUNT_NOT || request->counted_invalid) {
         return;
     }
-    add(&stats->kinds[request->count].total_ns, now_ns() - request->begun_ns);
+    add(&stats->kinds[request->count].total_ns, request->blk->now_ns - request->begun_ns);
     if (request->status == VDS_BLK_S_OK) {
         add(&stats->kinds[request->count].operations, 1);
         add(&stats->kinds[request->count].bytes, request->bytes);

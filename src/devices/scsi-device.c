@@ -136,7 +136,7 @@ static void note_failure(VdsBlkRequest *request)
     }
 }
 
-static uint64_t request_end(VdsBlkRequest *request)
+static void request_end(VdsBlkRequest *request)
 {
     VdsScsi *scsi = (VdsScsi *)request->blk;
     VdsIo *io = request->io;
@@ -145,7 +145,8 @@ static uint64_t request_end(VdsBlkRequest *request)
     uint64_t residual = vds_stream_left(&io->in) + vds_stream_left(&io->out);
 
     if (done < response_bytes(scsi)) {
-        return 0; /* it was no request */
+        vds_stream_seek(&io->in, 0);
+        return; /* it was no request */
     }
     note_failure(request);
     if (request->sense_key != 0) {
@@ -160,7 +161,7 @@ static uint64_t request_end(VdsBlkRequest *request)
     bytes[11] = request->response;
     vds_stream_seek(&io->in, 0);
     vds_stream_write(&io->in, bytes, response_bytes(scsi));
-    return done;
+    vds_stream_seek(&io->in, done);
 }
 
 /* ---- task management (virtio 1.2, 5.6.6.2)

@@ -450,31 +450,44 @@ static bool dispatch_end(VdsVirtQueue *queue, bool *interrupt, bool *again,
     return true;
 }
 
-void vds_queue_dispatch(VdsVirtQueue *queue)
+/* One call of handle.  *again: there is more, and no kick will come for it. */
+static void dispatch_once(VdsVirtQueue *queue, bool *again)
 {
     VdsVirtioDevice *device = queue->device;
     g_autoptr(GError) fault = NULL;
-    bool interrupt = false, again = false;
+    bool interrupt = false;
 
-    vds_queue_drain(queue);
-    if (!is_served(queue)) {
-        return;
-    }
+    *again = false;
     if (dispatch_begin(queue, &fault)) {
         queue->in_handle = true;
         queue->found_empty = false;
-        queue->budget = queue->num; /* then it is the other queues' turn */
         device->ops->handle(device->instance, queue);
         queue->in_handle = false;
-        dispatch_end(queue, &interrupt, &again, &fault);
+        dispatch_end(queue, &interrupt, again, &fault);
     }
     if (interrupt) {
         vds_queue_interrupt(queue);
     }
     report(queue, fault);
-    if (again && is_served(queue) && !device->polling) {
-        vds_doorbell_ring(atomic_load_explicit(&device->kicks, memory_order_relaxed),
-                          queue->index);
+    *again = *again && is_served(queue) && !device->polling;
+}
+
+void vds_queue_dispatch(VdsVirtQueue *queue)
+{
+    bool again;
+
+    vds_queue_drain(queue);
+    if (!is_served(queue)) {
+        return;
+    }
+    queue->budget = queue->num; /* then it is the other queues' turn */
+    do {
+        dispatch_once(queue, &again);
+    } while (again && queue->budget > 0);
+    if (again) {
+        vds_doorbell_ring(
+            atomic_load_explicit(&queue->device->kicks, memory_order_relaxed),
+            queue->index);
     }
 }
 

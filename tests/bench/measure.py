@@ -37,6 +37,10 @@ def place(pids, cpu):
         os.sched_setaffinity(pid, {cpu})
 
 
+def place_threads(pid, cpu):
+    place([int(task) for task in os.listdir(f"/proc/{pid}/task")], cpu)
+
+
 def processors():
     """The two that client and server are put on; the same twice where there is one."""
     cpus = sorted(os.sched_getaffinity(0))
