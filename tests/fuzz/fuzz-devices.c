@@ -7,11 +7,11 @@
  * turn (the driver's side checks them), the indices fit together, and a device that is
  * broken says why.  A balloon may take the rings themselves away; then they are left.
  */
-#include "door.h"
+#include "fuzz-door.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { STEPS = 64, DATA = 1 << 20, OUT_SLOTS = 64, OUT_BYTES = 4096, RING_MAX = 256 };
+enum { STEPS = 64, DATA = 1 << 20, OUT_SLOTS = 64, OUT_BYTES = 4096 };
 
 typedef struct {
     uint8_t kind;
@@ -27,12 +27,11 @@ typedef struct {
 } Step;
 
 typedef struct {
-    Door door;
-    uint64_t out, in;               /* gpa */
-    uint64_t areas[DOOR_QUEUES][3]; /* gpa */
-    bool lost;                      /* a ring is not what it was */
-    bool takes_memory;              /* is a balloon */
-    unsigned turn;                  /* which part of `out` is next */
+    FuzzDoor at;       /* first */
+    uint64_t out, in;  /* gpa */
+    bool lost;         /* a ring is not what it was */
+    bool takes_memory; /* is a balloon */
+    unsigned turn;     /* which part of `out` is next */
 } Fuzz;
 
 static const struct {
@@ -49,15 +48,11 @@ static const struct {
 
 /* ---- the machine, made once ---- */
 
-static void make_areas(Fuzz *fuzz)
+static void make_memory(Fuzz *fuzz)
 {
-    for (unsigned n = 0; n < DOOR_QUEUES; n++) {
-        fuzz->areas[n][0] = door_alloc(&fuzz->door, 16 * RING_MAX);
-        fuzz->areas[n][1] = door_alloc(&fuzz->door, 6 + 2 * RING_MAX);
-        fuzz->areas[n][2] = door_alloc(&fuzz->door, 6 + 8 * RING_MAX);
-    }
-    fuzz->out = door_alloc(&fuzz->door, OUT_SLOTS * OUT_BYTES);
-    fuzz->in = door_alloc(&fuzz->door, DATA);
+    fuzz_door_areas(&fuzz->at);
+    fuzz->out = door_alloc(&fuzz->at.door, OUT_SLOTS * OUT_BYTES);
+    fuzz->in = door_alloc(&fuzz->at.door, DATA);
 }
 
 static Fuzz *get_fuzz(void)
@@ -66,88 +61,34 @@ static Fuzz *get_fuzz(void)
 
     if (!fuzz) {
         fuzz = g_new0(Fuzz, 1);
-        door_init(&fuzz->door);
-        door_back(&fuzz->door, "netdev", "type=loop,id=n0,queues=2");
-        door_back(&fuzz->door, "chardev", "backend=null,id=c0");
-        door_back(&fuzz->door, "chardev", "backend=null,id=c1");
+        door_init(&fuzz->at.door);
+        door_back(&fuzz->at.door, "netdev", "type=loop,id=n0,queues=2");
+        door_back(&fuzz->at.door, "chardev", "backend=null,id=c0");
+        door_back(&fuzz->at.door, "chardev", "backend=null,id=c1");
         for (size_t i = 0; i < G_N_ELEMENTS(kinds); i++) {
-            g_assert(door_plug(&fuzz->door, kinds[i].device, NULL));
+            g_assert(door_plug(&fuzz->at.door, kinds[i].device, NULL));
         }
-        g_assert(door_plug(&fuzz->door, "virtconsole,bus=ser.0,chardev=c0", NULL));
-        g_assert(door_plug(&fuzz->door, "virtserialport,bus=ser.0,chardev=c1,name=port",
-                           NULL));
-        make_areas(fuzz);
+        g_assert(door_plug(&fuzz->at.door, "virtconsole,bus=ser.0,chardev=c0", NULL));
+        g_assert(door_plug(&fuzz->at.door,
+                           "virtserialport,bus=ser.0,chardev=c1,name=port", NULL));
+        make_memory(fuzz);
     }
     return fuzz;
 }
 
 /* ---- a driver comes and goes ---- */
 
-static void set_up_queue(Fuzz *fuzz, unsigned n, uint32_t num)
+static bool begin(Fuzz *fuzz, const Input *input)
 {
-    Door *door = &fuzz->door;
-    VdsQueueSetup setup = {.num = num,
-                           .desc = fuzz->areas[n][0],
-                           .avail = fuzz->areas[n][1],
-                           .used = fuzz->areas[n][2]};
-    VdsQueueState state = {.num = num,
-                           .packed = (door->features >> VDS_F_RING_PACKED) & 1,
-                           .event_idx = (door->features >> VDS_F_RING_EVENT_IDX) & 1,
-                           .desc = setup.desc,
-                           .avail = setup.avail,
-                           .used = setup.used,
-                           .map = vds_guest_ram_get_map(door->ram)};
-
-    door->rings[n] = vds_driver_ring_new(&state, 0, NULL, NULL);
-    g_assert(door->rings[n]);
-    g_assert(vds_virtio_driver_set_queue(door->device, n, &setup, NULL));
-    g_assert(vds_virtio_driver_enable_queue(door->device, n, NULL));
-}
-
-static bool negotiate(Door *door, const Input *input)
-{
-    VdsFeatures features = vds_virtio_driver_get_features(door->device);
+    unsigned kind = input->kind % G_N_ELEMENTS(kinds);
     uint64_t drop;
 
     memcpy(&drop, input->drop, sizeof(drop));
-    drop |= DOOR_BIT(VDS_F_BAD_FEATURE) | DOOR_BIT(VDS_F_ACCESS_PLATFORM);
-    features.word[0] &= ~(GUINT64_FROM_LE(drop) & ~DOOR_BIT(VDS_F_VERSION_1));
-    features.word[1] = 0;
-    door->features = features.word[0];
-    return vds_virtio_driver_set_status(door->device, 3, NULL) &&
-           vds_virtio_driver_set_features(door->device, &features, NULL) &&
-           vds_virtio_driver_set_status(door->device, 11, NULL);
-}
-
-static bool begin(Fuzz *fuzz, const Input *input)
-{
-    Door *door = &fuzz->door;
-    unsigned kind = input->kind % G_N_ELEMENTS(kinds);
-
-    door_find(door, kinds[kind].id);
+    door_find(&fuzz->at.door, kinds[kind].id);
     fuzz->takes_memory = kinds[kind].takes_memory;
     fuzz->lost = false;
     fuzz->turn = 0;
-    vds_virtio_driver_set_map(door->device, vds_guest_ram_get_map(door->ram));
-    if (!negotiate(door, input)) {
-        return false;
-    }
-    for (unsigned n = 0; n < DOOR_QUEUES; n++) {
-        uint32_t num = vds_virtio_driver_get_queue_size(door->device, n);
-
-        if (num > 0) {
-            set_up_queue(fuzz, n, MIN(MIN(num, RING_MAX), 2u << input->num % 8));
-        }
-    }
-    g_assert(vds_virtio_driver_set_status(door->device, 15, NULL));
-    return true;
-}
-
-static void end(Fuzz *fuzz)
-{
-    g_assert(vds_virtio_driver_set_status(fuzz->door.device, 0, NULL));
-    g_assert(!door_is_broken(&fuzz->door));
-    door_drop_rings(&fuzz->door);
+    return fuzz_door_begin(&fuzz->at, GUINT64_FROM_LE(drop), 2u << input->num % 8);
 }
 
 /* ---- steps ---- */
@@ -165,23 +106,11 @@ static bool is_whole(Fuzz *fuzz, bool ok, GError **fault)
     return ok;
 }
 
-static void add_spans(VdsSpan *spans, uint32_t *n, uint32_t max, uint64_t gpa,
-                      uint32_t len, uint32_t piece)
-{
-    for (*n = 0; len > 0 && *n < max; (*n)++) {
-        uint32_t part = piece > 0 && *n + 1 < max ? MIN(piece, len) : len;
-
-        spans[*n] = (VdsSpan){gpa, part};
-        gpa += part;
-        len -= part;
-    }
-}
-
 static void post(Fuzz *fuzz, const Step *step, const uint8_t *bytes)
 {
     enum { MAX = DOOR_PIECES / 2 };
     unsigned n = step->queue % DOOR_QUEUES;
-    VdsDriverRing *ring = fuzz->door.rings[n];
+    VdsDriverRing *ring = fuzz->at.door.rings[n];
     uint64_t out = fuzz->out + OUT_BYTES * (fuzz->turn++ % OUT_SLOTS);
     VdsSpan spans[DOOR_PIECES];
     VdsBuffer buffer = {.spans = spans, .token = fuzz};
@@ -191,40 +120,22 @@ static void post(Fuzz *fuzz, const Step *step, const uint8_t *bytes)
     if (!ring || fuzz->lost) {
         return;
     }
-    door_poke(&fuzz->door, out, bytes, step->n_bytes);
-    add_spans(spans, &buffer.n_out, MAX, out,
-              (step->out_len[0] | (uint32_t)step->out_len[1] << 8) % OUT_BYTES,
-              step->piece);
-    add_spans(spans + buffer.n_out, &buffer.n_in, MAX, fuzz->in,
-              step->in_len[0] | (uint32_t)step->in_len[1] << 8, step->piece);
+    door_poke(&fuzz->at.door, out, bytes, step->n_bytes);
+    buffer.n_out = fuzz_door_spans(
+        spans, MAX, out, (step->out_len[0] | (uint32_t)step->out_len[1] << 8) % OUT_BYTES,
+        step->piece);
+    buffer.n_in =
+        fuzz_door_spans(spans + buffer.n_out, MAX, fuzz->in,
+                        step->in_len[0] | (uint32_t)step->in_len[1] << 8, step->piece);
     if (buffer.n_out + buffer.n_in > 0 &&
         is_whole(fuzz, vds_driver_ring_add(ring, &buffer, &added, &fault), &fault)) {
-        vds_virtio_driver_kick(fuzz->door.device, n);
-    }
-}
-
-static void check(Fuzz *fuzz)
-{
-    Door *door = &fuzz->door;
-    bool needs_reset =
-        vds_virtio_driver_get_status(door->device) & VDS_STATUS_NEEDS_RESET;
-
-    g_assert(needs_reset == door_is_broken(door));
-    for (unsigned n = 0; n < DOOR_QUEUES; n++) {
-        VdsQueueState state;
-
-        if (!vds_virtio_device_get_queue(door->device, n, &state)) {
-            continue;
-        }
-        g_assert(state.inuse <= state.num);
-        g_assert(state.packed ||
-                 (uint16_t)(state.used_idx + state.inuse - state.last_avail_idx) == 0);
+        vds_virtio_driver_kick(fuzz->at.door.device, n);
     }
 }
 
 static void settle(Fuzz *fuzz, const Step *step, const uint8_t *bytes)
 {
-    Door *door = &fuzz->door;
+    Door *door = &fuzz->at.door;
 
     door_settle(door);
     for (unsigned n = 0; n < DOOR_QUEUES; n++) {
@@ -236,31 +147,31 @@ static void settle(Fuzz *fuzz, const Step *step, const uint8_t *bytes)
                         &fault)) {
         }
     }
-    check(fuzz);
+    fuzz_door_check(&fuzz->at);
 }
 
 static void write_config(Fuzz *fuzz, const Step *step, const uint8_t *bytes)
 {
-    vds_virtio_driver_write_config(fuzz->door.device, step->queue, bytes, step->n_bytes,
-                                   NULL);
+    vds_virtio_driver_write_config(fuzz->at.door.device, step->queue, bytes,
+                                   step->n_bytes, NULL);
 }
 
 static void stop_and_cont(Fuzz *fuzz, const Step *step, const uint8_t *bytes)
 {
-    vds_virtio_device_set_running(fuzz->door.device, false);
-    check(fuzz);
-    vds_virtio_device_set_running(fuzz->door.device, true);
+    vds_virtio_device_set_running(fuzz->at.door.device, false);
+    fuzz_door_check(&fuzz->at);
+    vds_virtio_device_set_running(fuzz->at.door.device, true);
 }
 
 /* Whatever it was doing: a reset of the queue takes it back. */
 static void reset_queue(Fuzz *fuzz, const Step *step, const uint8_t *bytes)
 {
-    Door *door = &fuzz->door;
+    Door *door = &fuzz->at.door;
     unsigned n = step->queue % DOOR_QUEUES;
 
     if (door->rings[n] && vds_virtio_driver_reset_queue(door->device, n, NULL)) {
         g_clear_pointer(&door->rings[n], vds_driver_ring_free);
-        set_up_queue(fuzz, n, 4);
+        fuzz_door_set_up(&fuzz->at, n, 4);
     }
 }
 
@@ -295,6 +206,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     if (begin(fuzz, &input)) {
         run(fuzz, data + sizeof(input), size - sizeof(input));
     }
-    end(fuzz);
+    fuzz_door_end(&fuzz->at);
     return 0;
 }
