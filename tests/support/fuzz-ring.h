@@ -35,13 +35,17 @@ typedef struct {
 } RingStep;
 
 typedef struct {
-    bool packed;
+    VdsQueueState setup;
+    unsigned flags;
+    uint8_t *bytes; /* of the memory */
     VdsGuestMap *map;
     VdsVring *device;
     VdsDriverRing *driver;
     VdsRequest *held[FUZZ_RING_MAX_NUM];
     unsigned n_held;
 } RingFuzz;
+
+typedef void (*RingOp)(RingFuzz *fuzz, const RingStep *step);
 
 static inline VdsGuestMap *fuzz_ring_map(uint8_t *bytes, bool scattered)
 {
@@ -233,19 +237,16 @@ static inline void fuzz_ring_notify(RingFuzz *fuzz, const RingStep *step)
 
 /* ---- the whole ---- */
 
-static inline void fuzz_ring_run(RingFuzz *fuzz, const uint8_t *data, size_t size)
+static inline void fuzz_ring_run(RingFuzz *fuzz, const RingOp *ops, size_t n_ops,
+                                 const uint8_t *data, size_t size)
 {
-    static void (*const ops[])(RingFuzz *, const RingStep *) = {
-        fuzz_ring_add,      fuzz_ring_pop,  fuzz_ring_push,   fuzz_ring_publish,
-        fuzz_ring_get_used, fuzz_ring_poke, fuzz_ring_notify, fuzz_ring_poke_word,
-    };
     size_t n = MIN(size / sizeof(RingStep), FUZZ_RING_STEPS);
 
     for (size_t i = 0; i < n; i++) {
         RingStep step;
 
         memcpy(&step, data + i * sizeof(step), sizeof(step));
-        ops[step.op % G_N_ELEMENTS(ops)](fuzz, &step);
+        ops[step.op % n_ops](fuzz, &step);
         fuzz_ring_state(fuzz);
     }
 }
@@ -255,43 +256,64 @@ static inline uint32_t fuzz_ring_num(uint8_t given, bool packed)
     return packed ? 1u + given % FUZZ_RING_MAX_NUM : 1u << given % 6;
 }
 
+/* Memory and the driver's side. */
+static inline void fuzz_ring_open(RingFuzz *fuzz, const RingInput *input, bool packed)
+{
+    const VdsDriverTables tables = {FUZZ_RING_TABLES, 4};
+
+    *fuzz = (RingFuzz){.bytes = g_malloc0(FUZZ_RING_BYTES)};
+    fuzz->map = fuzz_ring_map(fuzz->bytes, (input->options & 48) == 48);
+    fuzz->setup = (VdsQueueState){.packed = packed,
+                                  .num = fuzz_ring_num(input->num, packed),
+                                  .event_idx = input->options & 1,
+                                  .desc = FUZZ_RING_DESC,
+                                  .avail = FUZZ_RING_AVAIL,
+                                  .used = FUZZ_RING_USED,
+                                  .map = fuzz->map};
+    fuzz->flags = (input->options & 2 ? VDS_VRING_INDIRECT : 0u) |
+                  (input->options & 4 ? VDS_VRING_IN_ORDER : 0u);
+    fuzz->driver = vds_driver_ring_new(&fuzz->setup, fuzz->flags,
+                                       input->options & 8 ? &tables : NULL, NULL);
+    g_assert(fuzz->driver);
+}
+
+/* A device ends, with what it has. */
+static inline void fuzz_ring_end_device(RingFuzz *fuzz)
+{
+    vds_vring_free(g_steal_pointer(&fuzz->device));
+    while (fuzz->n_held > 0) {
+        vds_request_free(fuzz->held[--fuzz->n_held]);
+    }
+}
+
+static inline void fuzz_ring_close(RingFuzz *fuzz)
+{
+    fuzz_ring_end_device(fuzz);
+    while (vds_driver_ring_take_back(fuzz->driver)) {
+    }
+    g_assert(vds_driver_ring_get_free(fuzz->driver) == fuzz->setup.num);
+    vds_driver_ring_free(fuzz->driver);
+    vds_guest_map_unref(fuzz->map);
+    g_free(fuzz->bytes);
+}
+
 static inline void fuzz_ring(const uint8_t *data, size_t size, bool packed)
 {
-    g_autofree uint8_t *bytes = g_malloc0(FUZZ_RING_BYTES);
-    g_autoptr(VdsGuestMap) map = NULL;
-    g_autoptr(VdsDriverRing) driver = NULL;
-    g_autoptr(VdsVring) device = NULL;
-    VdsQueueState setup = {.packed = packed,
-                           .desc = FUZZ_RING_DESC,
-                           .avail = FUZZ_RING_AVAIL,
-                           .used = FUZZ_RING_USED};
+    static const RingOp ops[] = {
+        fuzz_ring_add,      fuzz_ring_pop,  fuzz_ring_push,   fuzz_ring_publish,
+        fuzz_ring_get_used, fuzz_ring_poke, fuzz_ring_notify, fuzz_ring_poke_word,
+    };
     RingInput input;
-    RingFuzz fuzz = {.packed = packed};
-    unsigned flags = 0;
-    const VdsDriverTables tables = {FUZZ_RING_TABLES, 4};
+    RingFuzz fuzz;
 
     if (size < sizeof(input)) {
         return;
     }
     memcpy(&input, data, sizeof(input));
-    map = fuzz_ring_map(bytes, (input.options & 48) == 48);
-    setup.map = map;
-    setup.num = fuzz_ring_num(input.num, packed);
-    setup.event_idx = input.options & 1;
-    flags = (input.options & 2 ? VDS_VRING_INDIRECT : 0u) |
-            (input.options & 4 ? VDS_VRING_IN_ORDER : 0u);
-    driver = vds_driver_ring_new(&setup, flags, input.options & 8 ? &tables : NULL, NULL);
-    device = vds_vring_new(&setup, flags, NULL);
-    g_assert(driver && device);
-    fuzz.map = map;
-    fuzz.driver = driver;
-    fuzz.device = device;
-    fuzz_ring_run(&fuzz, data + sizeof(input), size - sizeof(input));
-    while (vds_driver_ring_take_back(driver)) {
-    }
-    g_assert(vds_driver_ring_get_free(driver) == setup.num);
-    vds_vring_free(g_steal_pointer(&device));
-    for (unsigned i = 0; i < fuzz.n_held; i++) {
-        vds_request_free(fuzz.held[i]);
-    }
+    fuzz_ring_open(&fuzz, &input, packed);
+    fuzz.device = vds_vring_new(&fuzz.setup, fuzz.flags, NULL);
+    g_assert(fuzz.device);
+    fuzz_ring_run(&fuzz, ops, G_N_ELEMENTS(ops), data + sizeof(input),
+                  size - sizeof(input));
+    fuzz_ring_close(&fuzz);
 }
