@@ -245,8 +245,7 @@ struct VdsIo {
     void *user;    /* the device's */
     /* The room's own. */
     VdsVirtQueue *queue;
-    VdsRequest *request;
-    VdsIo *next;
+    VdsRequest *request; /* in whose extra bytes it is */
     uint64_t epoch;
 };
 

@@ -211,6 +211,7 @@ typedef struct {
     uint32_t n_out, n_in;         /* spans that the device reads, and writes */
     const VdsSpan *spans;         /* n_out, then n_in; each was mapped at the pop */
     uint64_t out_bytes, in_bytes; /* together at most 2^32 */
+    void *extra;                  /* the caller's: see vds_vring_set_extra() */
 } VdsRequest;
 
 /* Only for those that vds_vring_free() left to the caller.  NULL is fine. */
@@ -226,6 +227,9 @@ typedef struct VdsVring VdsVring;
 VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fault);
 /* NULL is fine.  Requests that were popped and not pushed stay the caller's. */
 void vds_vring_free(VdsVring *ring);
+/* Each request has room for so many bytes of the caller's own, aligned as a pointer
+ * is, and undefined after a pop.  Before the first pop. */
+void vds_vring_set_extra(VdsVring *ring, size_t bytes);
 /* The same for requests; the ring is there to be looked at, and for nothing else. */
 void vds_vring_abandon(VdsVring *ring);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsVring, vds_vring_free)
@@ -234,6 +238,10 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsVring, vds_vring_free)
  * caller's until pushed or unpopped.  A fault moves nothing.  While notification is
  * enabled, NULL also means: the driver will kick for the next one. */
 bool vds_vring_pop(VdsVring *ring, VdsRequest **request, GError **fault);
+/* The same for up to max of them: *n, also by a fault, which the next one broke; R6 is
+ * of all, then there are none. */
+bool vds_vring_pop_some(VdsVring *ring, VdsRequest **requests, size_t max, size_t *n,
+                        GError **fault);
 /* Puts back the one that was popped last. */
 void vds_vring_unpop(VdsVring *ring, VdsRequest *request);
 /* Writes the used entry; the driver sees it from the next publish on.  written is at most

@@ -101,9 +101,7 @@ struct VdsVirtQueue {
     VdsGuestMap *map; /* the ring's; borrowed from it, and read like epoch */
     bool notify;      /* the driver was asked for kicks */
     bool unpublished; /* something was completed and not flushed */
-    VdsIo *spare;     /* for the next requests */
-    unsigned n_spare;
-    int call_fd; /* of somebody else; -1 */
+    int call_fd;      /* of somebody else; -1 */
 };
 
 static inline void vds_device_lock(const VdsVirtioDevice *device)

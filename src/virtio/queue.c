@@ -7,8 +7,7 @@
 
 #include "device-priv.h"
 
-/* Requests kept for the next ones; a queue with more under way pays for malloc. */
-enum { MAX_SPARE = 64 };
+enum { BATCH = 64 };
 
 VdsVirtQueue *vds_queue_new(VdsVirtioDevice *device, unsigned n)
 {
@@ -29,12 +28,6 @@ void vds_queue_free(VdsVirtQueue *queue)
         return;
     }
     vds_vring_free(queue->ring);
-    while (queue->spare) {
-        VdsIo *io = queue->spare;
-
-        queue->spare = io->next;
-        g_free(io);
-    }
     vds_fd_close(&queue->kick_fd);
     vds_fd_close(&queue->call_fd);
     pthread_mutex_destroy(&queue->lock);
@@ -46,6 +39,9 @@ static void set_ring(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
     VDS_LOCK_SCOPE(&queue->lock);
 
     vds_vring_free(queue->ring);
+    if (ring) {
+        vds_vring_set_extra(ring, sizeof(VdsIo));
+    }
     queue->ring = ring;
     queue->map = map;
     queue->epoch++;
@@ -137,16 +133,11 @@ bool vds_virt_queue_discard(VdsVirtQueue *queue, uint64_t gpa, uint64_t len)
 
 /* All of these: with the lock held. */
 
-static VdsIo *io_new(VdsVirtQueue *queue, VdsRequest *request)
+/* In the room that each request has for it. */
+static VdsIo *io_init(VdsVirtQueue *queue, VdsRequest *request)
 {
-    VdsIo *io = queue->spare;
+    VdsIo *io = request->extra;
 
-    if (io) {
-        queue->spare = io->next;
-        queue->n_spare--;
-    } else {
-        io = g_new(VdsIo, 1);
-    }
     *io = (VdsIo){
         .out = {.io = io,
                 .spans = request->spans,
@@ -160,19 +151,7 @@ static VdsIo *io_new(VdsVirtQueue *queue, VdsRequest *request)
         .request = request,
         .epoch = queue->epoch,
     };
-    queue->out++;
     return io;
-}
-
-static void io_recycle(VdsVirtQueue *queue, VdsIo *io)
-{
-    if (queue->n_spare == MAX_SPARE) {
-        g_free(io);
-        return;
-    }
-    io->next = queue->spare;
-    queue->spare = io;
-    queue->n_spare++;
 }
 
 static bool ring_notify(VdsVirtQueue *queue, bool on, bool *more, GError **fault)
@@ -186,40 +165,52 @@ static bool ring_notify(VdsVirtQueue *queue, bool on, bool *more, GError **fault
 }
 
 /* While handle runs, kicks are off and dispatch asks for the next one; elsewhere a pop
- * that comes back empty has made sure that one will come. */
-static VdsRequest *pop_request(VdsVirtQueue *queue, GError **fault)
+ * that comes back short has made sure that one will come. */
+static size_t pop_requests(VdsVirtQueue *queue, VdsRequest **requests, size_t max,
+                           GError **fault)
 {
-    VdsRequest *request;
-    bool more = true;
+    size_t n = 0, got;
+    bool more;
 
     do {
-        if (!vds_vring_pop(queue->ring, &request, fault)) {
-            return NULL;
+        if (!vds_vring_pop_some(queue->ring, requests + n, max - n, &got, fault)) {
+            return n + got;
         }
-        queue->found_empty = !request;
-    } while (!request && !queue->in_handle && !queue->notify &&
-             ring_notify(queue, true, &more, fault) && more);
-    if (request && !queue->in_handle && !queue->eager &&
-        !ring_notify(queue, false, &more, fault)) {
-        vds_vring_unpop(queue->ring, request);
-        return NULL;
+        n += got;
+        queue->found_empty = n < max;
+        more = false;
+        if (!queue->in_handle && !(n == max && queue->eager)) {
+            ring_notify(queue, n < max, &more, fault);
+        }
+    } while (n < max && more);
+    return n;
+}
+
+static size_t pop_batch(VdsVirtQueue *queue, VdsIo **ios, size_t max, GError **fault)
+{
+    VdsRequest *requests[BATCH];
+    size_t n = pop_requests(queue, requests, max, fault);
+
+    for (size_t i = 0; i < n; i++) {
+        ios[i] = io_init(queue, requests[i]);
     }
-    return request;
+    queue->out += (uint32_t)n;
+    return n;
 }
 
 static size_t pop_some(VdsVirtQueue *queue, VdsIo **ios, size_t max, GError **fault)
 {
     VDS_LOCK_SCOPE(&queue->lock);
-    size_t n = 0;
+    size_t n = 0, got, asked;
 
-    while (queue->ring && n < max) {
-        VdsRequest *request = pop_request(queue, fault);
-
-        if (!request) {
-            break;
-        }
-        ios[n++] = io_new(queue, request);
+    if (!queue->ring) {
+        return 0;
     }
+    do {
+        asked = MIN(max - n, BATCH);
+        got = pop_batch(queue, ios + n, asked, fault);
+        n += got;
+    } while (got == asked && n < max);
     return n;
 }
 
@@ -284,7 +275,6 @@ void vds_virt_queue_unpop(VdsVirtQueue *queue, VdsIo *io)
     } else {
         vds_request_free(io->request);
     }
-    io_recycle(queue, io);
 }
 
 static void drain_task(void *user)
@@ -304,7 +294,6 @@ static void push_one(VdsVirtQueue *queue, VdsIo *io, uint64_t written, GError **
     } else {
         vds_request_free(io->request);
     }
-    io_recycle(queue, io);
 }
 
 /* `written` (nullable): what their streams say. */
@@ -344,7 +333,6 @@ void vds_virt_queue_drop(VdsVirtQueue *queue, VdsIo *io)
 
     g_assert(io->epoch != queue->epoch);
     vds_request_free(io->request);
-    io_recycle(queue, io);
 }
 
 /* ---- notifications ------------------------------------------------------------------

@@ -11,13 +11,14 @@ typedef struct VdsTracker VdsTracker;
 typedef struct Request {
     VdsRequest pub;              /* first: the caller's pointer */
     VdsVring *ring;              /* whose outstanding it is */
-    struct Request *next, *prev; /* in the pool (next), or by age */
+    struct Request *next, *prev; /* in the pool (next), or by age (in order) */
     VdsSpan *spans;
     uint32_t cap;
     uint32_t written;
-    bool done;      /* pushed; in order it may still wait for an older one */
-    bool again;     /* it was in flight when another device ended */
-    uint16_t entry; /* in the region for requests in flight */
+    bool done;       /* pushed; in order it may still wait for an older one */
+    uint16_t behind; /* last_avail when it had been popped */
+    bool again;      /* it was in flight when another device ended */
+    uint16_t entry;  /* in the region for requests in flight */
 } Request;
 
 typedef struct {
@@ -63,10 +64,11 @@ struct VdsVring {
     bool signalled_used_valid;
     uint32_t moved; /* packed: slots published since the driver's event was looked at */
 
-    VdsTracker *tracker;   /* (nullable) owned: of requests in flight */
-    Request **outstanding; /* [num] by id; NULL: not with the device */
-    Request *pool;         /* emptied ones */
-    Request *oldest, *youngest;
+    VdsTracker *tracker;        /* (nullable) owned: of requests in flight */
+    Request **outstanding;      /* [num] by id; NULL: not with the device */
+    size_t extra;               /* bytes behind each request */
+    Request *pool;              /* ones to be used again */
+    Request *oldest, *youngest; /* in order */
 };
 
 /* For the log: bytes of the used area, or a slot of a packed ring, were written. */

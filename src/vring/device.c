@@ -23,37 +23,42 @@ static Request *pool_take(VdsVring *ring)
     Request *request = ring->pool;
 
     if (!request) {
-        request = g_new0(Request, 1);
+        request = g_malloc0(sizeof(Request) + ring->extra);
         request->ring = ring;
+        request->pub.extra = request + 1;
         return request;
     }
     ring->pool = request->next;
-    request->next = NULL;
+    request->pub = (VdsRequest){.extra = request->pub.extra, .spans = request->spans};
+    request->next = request->prev = NULL;
+    request->done = request->again = false;
     return request;
 }
 
 static void pool_give(VdsVring *ring, Request *request)
 {
-    VdsSpan *spans = request->spans;
-
-    *request =
-        (Request){.ring = ring, .spans = spans, .cap = request->cap, .next = ring->pool};
+    request->next = ring->pool;
     ring->pool = request;
 }
 
+/* By id, and by age where they go back in that order. */
 static void enlist(VdsVring *ring, Request *request)
 {
     ring->outstanding[request->pub.id] = request;
-    request->prev = ring->youngest;
-    *(ring->youngest ? &ring->youngest->next : &ring->oldest) = request;
-    ring->youngest = request;
+    if (G_UNLIKELY(ring->in_order)) {
+        request->prev = ring->youngest;
+        *(ring->youngest ? &ring->youngest->next : &ring->oldest) = request;
+        ring->youngest = request;
+    }
 }
 
 static void delist(VdsVring *ring, Request *request)
 {
     ring->outstanding[request->pub.id] = NULL;
-    *(request->prev ? &request->prev->next : &ring->oldest) = request->next;
-    *(request->next ? &request->next->prev : &ring->youngest) = request->prev;
+    if (G_UNLIKELY(ring->in_order)) {
+        *(request->prev ? &request->prev->next : &ring->oldest) = request->next;
+        *(request->next ? &request->next->prev : &ring->youngest) = request->prev;
+    }
 }
 
 /* ---- collecting a chain ---- */
@@ -162,6 +167,12 @@ bool vds_area_read_desc(const VdsGuestArea *area, uint32_t i, uint64_t words[2],
 
 /* ---- the ring ---- */
 
+void vds_vring_set_extra(VdsVring *ring, size_t bytes)
+{
+    g_assert(!ring->pool);
+    ring->extra = bytes;
+}
+
 VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fault)
 {
     g_autoptr(VdsVring) ring = g_new0(VdsVring, 1);
@@ -196,10 +207,11 @@ VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fau
 
 void vds_vring_abandon(VdsVring *ring)
 {
-    for (Request *request = ring->oldest, *next; request; request = next) {
-        next = request->next;
-        ring->outstanding[request->pub.id] = NULL;
-        if (request->done) {
+    for (uint32_t id = 0; id < ring->num; id++) {
+        Request *request = ring->outstanding[id];
+
+        ring->outstanding[id] = NULL;
+        if (request && request->done) {
             vds_request_free(&request->pub);
         }
     }
@@ -262,14 +274,9 @@ static bool find_available(VdsVring *ring, bool *available, GError **fault)
     return arm(ring, fault) && ring->ops->has_available(ring, available, fault);
 }
 
-/* What was read before the memory vanished, or out of the zeroes there, is no request. */
 static bool take(VdsVring *ring, Request *request, GError **fault)
 {
     if (!ring->ops->take(ring, request, fault)) {
-        return false;
-    }
-    if (!vds_ring_areas_are_whole(&ring->areas)) {
-        ring->ops->put_back(ring, request);
         return false;
     }
     if (G_UNLIKELY(ring->tracker)) {
@@ -282,8 +289,7 @@ static bool take(VdsVring *ring, Request *request, GError **fault)
 static bool take_again(VdsVring *ring, const InFlight *known, Request *request,
                        GError **fault)
 {
-    if (!ring->ops->take_again(ring, request, known->entry, fault) ||
-        !vds_ring_areas_are_whole(&ring->areas)) {
+    if (!ring->ops->take_again(ring, request, known->entry, fault)) {
         return false;
     }
     request->again = true;
@@ -292,29 +298,64 @@ static bool take_again(VdsVring *ring, const InFlight *known, Request *request,
     return true;
 }
 
-bool vds_vring_pop(VdsVring *ring, VdsRequest **request, GError **fault)
+/* *request NULL: there is none, or a fault. */
+static bool pop_one(VdsVring *ring, Request **request, GError **fault)
 {
     const InFlight *known = vds_tracker_peek(ring->tracker);
-    bool available = known, found = true;
+    bool available = known;
     Request *taken = NULL;
 
     *request = NULL;
-    if (!known) {
-        found = find_available(ring, &available, fault);
+    if (!known && !find_available(ring, &available, fault)) {
+        return false;
     }
-    if (!found || !available) {
-        return vds_vring_result(&ring->areas, found, fault);
+    if (!available) {
+        return true;
     }
     taken = pool_take(ring);
     if (!(known ? take_again(ring, known, taken, fault) : take(ring, taken, fault))) {
         pool_give(ring, taken);
-        return vds_vring_result(&ring->areas, false, fault);
+        return false;
     }
     enlist(ring, taken);
     /* Without EVENT_IDX to be told is no matter of where. */
     ring->armed = ring->armed && !ring->event_idx;
-    *request = &taken->pub;
+    taken->behind = ring->last_avail;
+    *request = taken;
     return true;
+}
+
+bool vds_vring_pop_some(VdsVring *ring, VdsRequest **requests, size_t max, size_t *n,
+                        GError **fault)
+{
+    Request *request = NULL;
+    bool ok = true;
+
+    for (*n = 0; *n < max; requests[(*n)++] = &request->pub) {
+        ok = pop_one(ring, &request, fault);
+        if (!request) {
+            break;
+        }
+    }
+    if (G_UNLIKELY(!vds_ring_areas_are_whole(&ring->areas))) {
+        /* What was read before the memory vanished, or out of the zeroes there, is no
+         * request. */
+        while (*n > 0) {
+            vds_vring_unpop(ring, requests[--*n]);
+        }
+    }
+    return vds_vring_result(&ring->areas, ok, fault);
+}
+
+bool vds_vring_pop(VdsVring *ring, VdsRequest **request, GError **fault)
+{
+    size_t n = 0;
+    bool ok = vds_vring_pop_some(ring, request, 1, &n, fault);
+
+    if (n == 0) {
+        *request = NULL;
+    }
+    return ok;
 }
 
 static void put_back(VdsVring *ring, const Request *request)
@@ -333,7 +374,8 @@ void vds_vring_unpop(VdsVring *ring, VdsRequest *request)
 {
     Request *own = (Request *)request;
 
-    g_assert(own->ring == ring && own == ring->youngest && !own->done);
+    g_assert(own->ring == ring && ring->outstanding[request->id] == own && !own->done);
+    g_assert(own->behind == ring->last_avail); /* nothing was popped behind it */
     delist(ring, own);
     put_back(ring, own);
     ring->armed = ring->armed && !ring->event_idx;
@@ -350,7 +392,8 @@ static bool give_back(VdsVring *ring, Request *request, GError **fault)
     }
     delist(ring, request);
     pool_give(ring, request);
-    return vds_vring_result(&ring->areas, ok, fault);
+    /* Memory that vanished is asked for when the batch is published. */
+    return G_LIKELY(ok) || vds_vring_result(&ring->areas, false, fault);
 }
 
 bool vds_vring_push(VdsVring *ring, VdsRequest *request, uint32_t written, GError **fault)
