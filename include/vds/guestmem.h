@@ -105,6 +105,10 @@ bool vds_guest_map_has(const VdsGuestMap *map, uint64_t gpa, uint64_t len);
  * copied if any is outside. */
 bool vds_guest_map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
                         GError **error);
+/* The same for a device, which works in the memory, writable, instead of looking at it:
+ * faster, as it may note that memory vanished where areas note it. */
+bool vds_guest_map_take(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
+                        GError **error);
 /* n little-endian words, into host order.  Every byte is read once; a word that one
  * region holds and that is aligned in the host is one relaxed atomic load.  UNMAPPED or
  * VANISHED as above, and the content of `to` is then undefined. */

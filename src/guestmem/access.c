@@ -73,8 +73,31 @@ static const MapRegion *map_find_writable(const VdsGuestMap *map, uint64_t gpa,
     return region;
 }
 
-bool vds_guest_map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
-                        GError **error)
+/* How one piece of a region is copied; false: it vanished. */
+typedef bool (*ReadFunc)(const MapRegion *region, void *to, const uint8_t *from,
+                         size_t len);
+
+/* Changes nothing, whatever becomes of the file. */
+static bool look(const MapRegion *region, void *to, const uint8_t *from, size_t len)
+{
+    if (region->guarded) {
+        return vds_guarded_load(to, from, len) && is_whole(region, from, len);
+    }
+    vds_relaxed_load(to, from, len);
+    return true;
+}
+
+static bool take(const MapRegion *region, void *to, const uint8_t *from, size_t len)
+{
+    if (region->guarded && !region->mapping->watched) {
+        return vds_guarded_load(to, from, len);
+    }
+    vds_relaxed_load(to, from, len);
+    return !region->guarded || is_whole(region, from, len);
+}
+
+static inline bool map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
+                            ReadFunc read, GError **error)
 {
     const MapRegion *region = NULL;
     uint8_t *bytes = to;
@@ -92,10 +115,7 @@ bool vds_guest_map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t l
         const uint8_t *from = region->hva + (at - region->config.gpa);
         size_t piece = piece_in(region, at, left);
 
-        if (!region->guarded) {
-            vds_relaxed_load(bytes, from, piece);
-        } else if (!vds_guarded_load(bytes, from, piece) ||
-                   !is_whole(region, from, piece)) {
+        if (!read(region, bytes, from, piece)) {
             return set_vanished(region, gpa, len, error);
         }
         bytes += piece;
@@ -105,17 +125,29 @@ bool vds_guest_map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t l
     return true;
 }
 
+bool vds_guest_map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
+                        GError **error)
+{
+    return map_read(map, gpa, to, len, look, error);
+}
+
+bool vds_guest_map_take(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
+                        GError **error)
+{
+    return map_read(map, gpa, to, len, take, error);
+}
+
 /* Into [at, at + len) of one region. */
 static bool region_write(const MapRegion *region, uint64_t at, const void *from,
                          size_t len)
 {
     uint8_t *to = region->hva + (at - region->config.gpa);
 
-    if (region->guarded) {
-        return vds_guarded_store(to, from, len) && is_whole(region, to, len);
+    if (region->guarded && !region->mapping->watched) {
+        return vds_guarded_store(to, from, len);
     }
     vds_relaxed_store(to, from, len);
-    return true;
+    return !region->guarded || is_whole(region, to, len);
 }
 
 static bool map_write(const VdsGuestMap *map, uint64_t gpa, const void *from, size_t len,

@@ -13,7 +13,7 @@ typedef bool (*SpanFunc)(const VdsGuestMap *map, uint64_t gpa, void *bytes, size
 static bool span_read(const VdsGuestMap *map, uint64_t gpa, void *bytes, size_t len,
                       GError **error)
 {
-    return vds_guest_map_read(map, gpa, bytes, len, error);
+    return vds_guest_map_take(map, gpa, bytes, len, error);
 }
 
 static bool span_write(const VdsGuestMap *map, uint64_t gpa, void *bytes, size_t len,
@@ -53,7 +53,7 @@ static uint32_t here(const VdsStream *stream, uint64_t len)
     return (uint32_t)MIN(len, stream->spans[stream->at].len - stream->into);
 }
 
-static size_t each_span(VdsStream *stream, void *bytes, size_t len, SpanFunc func)
+static inline size_t each_span(VdsStream *stream, void *bytes, size_t len, SpanFunc func)
 {
     const VdsVirtQueue *queue = stream->io->queue;
     g_autoptr(GError) error = NULL;
