@@ -4,24 +4,16 @@
  * I/O thread.  Refuses to know descriptors, what the peer is, and how it is received
  * from.
  */
-#include <stdatomic.h>
 #include <string.h>
 
 #include "net-priv.h"
 
-enum { BATCH = 32 };
+/* Room for one of the largest: many of the usual ones. */
+enum { BURST_BYTES = VDS_NET_HEADER_MAX + VDS_NET_MAX_FRAME };
 
-void vds_net_count_drop(VdsNet *net)
+void vds_net_count_drops(VdsNet *net, unsigned n)
 {
-    atomic_fetch_add_explicit(&net->drops, 1, memory_order_relaxed);
-}
-
-/* One thread counts: no need of a locked instruction for each frame. */
-void vds_net_count(_Atomic uint64_t *count)
-{
-    uint64_t before = atomic_load_explicit(count, memory_order_relaxed);
-
-    atomic_store_explicit(count, before + 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&net->drops, n, memory_order_relaxed);
 }
 
 VdsNetCounts vds_net_get_counts(const VdsNet *net)
@@ -50,53 +42,88 @@ static void handle_receive(VdsNet *net)
 /* ---- sending --------------------------------------------------------------------------
  */
 
-/* false: it breaks the device. */
-static bool transmit(VdsNet *net, VdsIo *io, unsigned pair)
-{
-    VdsNetFrame frame = {.pair = pair, .bytes = net->frame + net->header_bytes};
-    size_t len =
-        vds_stream_read(&io->out, net->frame, net->header_bytes + VDS_NET_MAX_FRAME);
+/* Copies, so that a frame is what was looked at; in net->burst. */
+typedef struct {
+    VdsNet *net;
+    unsigned pair, n;
+    size_t bytes;
+    VdsNetFrame frames[VDS_NET_BURST];
+} Burst;
 
+static void burst_send(Burst *burst)
+{
+    VdsNetPeer *peer = burst->net->state.peer;
+
+    if (burst->n > 0) {
+        vds_net_count(&burst->net->sent, burst->n);
+        peer->ops->send(peer, burst->frames, burst->n);
+    }
+    burst->n = 0;
+    burst->bytes = 0;
+}
+
+static void burst_add(Burst *burst, const uint8_t *bytes, size_t len)
+{
+    VdsNet *net = burst->net;
+    VdsNetFrame *frame = &burst->frames[burst->n];
+
+    *frame = (VdsNetFrame){.pair = burst->pair,
+                           .len = len - net->header_bytes,
+                           .bytes = bytes + net->header_bytes};
+    if (net->has_offload) {
+        memcpy(frame->header, bytes, VDS_NET_HEADER_BYTES);
+    }
+    burst->n++;
+    burst->bytes += len;
+}
+
+static void transmit(Burst *burst, VdsIo *io)
+{
+    VdsNet *net = burst->net;
+    uint64_t asked = vds_stream_left(&io->out);
+    uint8_t *bytes;
+    size_t len;
+
+    if (burst->bytes + asked > BURST_BYTES) {
+        burst_send(burst);
+    }
+    bytes = net->burst + burst->bytes;
+    len = vds_stream_read(&io->out, bytes, BURST_BYTES - burst->bytes);
     if (len < net->header_bytes) {
         vds_virtio_device_break(net->state.device,
                                 "5.1.6.2: a header of less than %u bytes in queue %u",
-                                net->header_bytes, 2 * pair + 1);
-        return false;
+                                net->header_bytes, 2 * burst->pair + 1);
+    } else if (len < asked || !vds_net_link_is_up(net)) {
+        vds_net_count_drops(net, 1);
+    } else if (len > net->header_bytes) {
+        burst_add(burst, bytes, len);
     }
-    if (net->has_offload) {
-        memcpy(frame.header, net->frame, VDS_NET_HEADER_BYTES);
-    }
-    if (vds_stream_left(&io->out) > 0 || !vds_net_link_is_up(net)) {
-        vds_net_count_drop(net);
-        return true;
-    }
-    frame.len = len - net->header_bytes;
-    if (frame.len > 0) {
-        vds_net_count(&net->sent);
-        net->state.peer->ops->send(net->state.peer, &frame);
-    }
-    return true;
 }
 
 static void handle_transmit(VdsNet *net, VdsVirtQueue *queue)
 {
     const VdsNetPeerOps *ops = net->state.peer->ops;
-    unsigned pair = vds_virt_queue_get_index(queue) / 2;
-    VdsIo *ios[BATCH];
+    VdsIo *ios[VDS_NET_BURST];
+    Burst burst;
     size_t n;
 
+    burst.net = net;
+    burst.pair = vds_virt_queue_get_index(queue) / 2;
+    burst.n = 0;
+    burst.bytes = 0;
     do {
-        n = vds_virt_queue_pop(queue, ios, BATCH);
+        n = vds_virt_queue_pop(queue, ios, VDS_NET_BURST);
         for (size_t i = 0; i < n; i++) {
-            transmit(net, ios[i], pair);
+            transmit(&burst, ios[i]);
         }
+        burst_send(&burst);
         vds_virt_queue_complete_all(queue, ios, n);
         if (ops->send_end) {
             /* Who forwards what he receives finds room for it where it came from. */
             vds_virt_queue_flush(queue);
             ops->send_end(net->state.peer);
         }
-    } while (n == BATCH);
+    } while (n == VDS_NET_BURST);
     vds_net_receive_end(net);
 }
 
@@ -242,8 +269,8 @@ static void net_start(void *instance)
     VdsNetPeer *peer = net->state.peer;
     g_autoptr(GError) error = NULL;
 
-    if (!net->frame) {
-        net->frame = g_malloc(VDS_NET_HEADER_MAX + VDS_NET_MAX_FRAME);
+    if (!net->burst) {
+        net->burst = g_malloc(BURST_BYTES);
         take_features(net);
     }
     calm_receive(net);
@@ -295,7 +322,7 @@ static void net_reset(void *instance)
     if (state->peer->ops->reset) {
         state->peer->ops->reset(state->peer);
     }
-    g_clear_pointer(&net->frame, g_free);
+    g_clear_pointer(&net->burst, g_free);
     state->pairs = 1;
     g_clear_pointer(&state->filter, g_free);
     g_clear_pointer(&state->rss, g_free);
@@ -315,7 +342,7 @@ static void net_free(void *instance)
     g_free(net->held);
     g_free(net->state.filter);
     g_free(net->state.rss);
-    g_free(net->frame);
+    g_free(net->burst);
     g_free(net);
 }
 

@@ -31,6 +31,9 @@ static const struct {
 
 static bool gso_fits(const VdsFeatures *offloads, unsigned type)
 {
+    if (type == 0) {
+        return true;
+    }
     if ((type & GSO_ECN) && !vds_features_has(offloads, VDS_NET_F_GUEST_ECN)) {
         return false;
     }

@@ -7,7 +7,6 @@
  * what one thread leaves for another, and is held for a push or a shift.
  */
 #include <errno.h>
-#include <stdatomic.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 
@@ -73,15 +72,22 @@ static void hub_destroy(void *data)
 /* ---- sending -------------------------------------------------------------------------
  */
 
-/* *packet: the frame for those who have it later, made for the first of them. */
-static void leave_in(VdsNetInbox *inbox, Port *port, const VdsNetFrame *frame,
-                     VdsNetPacket **packet)
+/* A burst, and its frames for those who have them later, each made for the first of
+ * these. */
+typedef struct {
+    const VdsNetFrame *frames;
+    unsigned n;
+    VdsNetPacket *packets[VDS_NET_BURST]; /* (nullable) */
+} Load;
+
+/* One frame of it. */
+static void leave_in(VdsNetInbox *inbox, Port *port, Load *load, unsigned i)
 {
-    if (!*packet) {
-        *packet = vds_net_packet_new(frame);
+    if (!load->packets[i]) {
+        load->packets[i] = vds_net_packet_new(&load->frames[i]);
     }
-    if (!vds_net_inbox_push(inbox, vds_net_packet_ref(*packet))) {
-        vds_net_count_drop(port->peer.net);
+    if (!vds_net_inbox_push(inbox, vds_net_packet_ref(load->packets[i]))) {
+        vds_net_count_drops(port->peer.net, 1);
     } else if (inbox->n == 1) {
         (void)eventfd_write(port->bell, 1);
     }
@@ -89,42 +95,49 @@ static void leave_in(VdsNetInbox *inbox, Port *port, const VdsNetFrame *frame,
 
 /* Straight from the sender's buffer into a receiver's, unless others wait there.  What
  * came from other threads has no order to keep with this. */
-static void send_near(Port *self, const VdsNetFrame *frame, VdsNetPacket **packet)
+static void send_near(Port *self, Load *load)
 {
     for (Port *port = self->side->ports; port; port = port->next) {
+        unsigned done = 0;
+
         if (port == self) {
             continue;
         }
-        if (port->watch && !port->held && port->near.n == 0 &&
-            vds_net_receive(port->peer.net, frame)) {
-            port->fed = true;
-        } else {
-            leave_in(&port->near, port, frame, packet);
+        if (port->watch && !port->held && port->near.n == 0) {
+            done = vds_net_receive(port->peer.net, load->frames, load->n);
+            port->fed = port->fed || done > 0;
+        }
+        for (; done < load->n; done++) {
+            leave_in(&port->near, port, load, done);
         }
     }
 }
 
-static void send_far(Port *self, const VdsNetFrame *frame, VdsNetPacket **packet)
+static void send_far(Port *self, Load *load)
 {
     VDS_LOCK_SCOPE(&self->hub->lock);
 
     for (Side *side = self->hub->sides; side; side = side->next) {
         for (Port *port = side->ports; side != self->side && port; port = port->next) {
-            leave_in(&port->far, port, frame, packet);
+            for (unsigned i = 0; i < load->n; i++) {
+                leave_in(&port->far, port, load, i);
+            }
         }
     }
 }
 
-static void port_send(VdsNetPeer *peer, const VdsNetFrame *frame)
+static void port_send(VdsNetPeer *peer, const VdsNetFrame *frames, unsigned n)
 {
     Port *self = (Port *)peer;
-    VdsNetPacket *packet = NULL;
+    Load load = {.frames = frames, .n = n};
 
-    send_near(self, frame, &packet);
+    send_near(self, &load);
     if (atomic_load_explicit(&self->hub->n_ports, memory_order_relaxed) > self->side->n) {
-        send_far(self, frame, &packet);
+        send_far(self, &load);
     }
-    vds_net_packet_unref(packet);
+    for (unsigned i = 0; i < n; i++) {
+        vds_net_packet_unref(load.packets[i]);
+    }
 }
 
 static void port_send_end(VdsNetPeer *peer)
@@ -159,7 +172,7 @@ static bool deliver(Port *port)
             return false;
         }
         frame = vds_net_packet_frame(port->held);
-        if (!vds_net_receive(port->peer.net, &frame)) {
+        if (vds_net_receive(port->peer.net, &frame, 1) == 0) {
             return false;
         }
         g_clear_pointer(&port->held, vds_net_packet_unref);

@@ -3,7 +3,6 @@
  * not connected here), or a loop that gives back what is sent; and packets that wait.
  * Hubs and taps have files of their own.
  */
-#include <stdatomic.h>
 #include <string.h>
 
 #include "net-priv.h"
@@ -80,7 +79,7 @@ void vds_net_inbox_clear(VdsNetInbox *inbox)
 /* ---- nothing ------------------------------------------------------------------------
  */
 
-static void drop(VdsNetPeer *peer, const VdsNetFrame *frame)
+static void drop(VdsNetPeer *peer, const VdsNetFrame *frames, unsigned n)
 {
 }
 
@@ -110,7 +109,7 @@ static void loop_poll(VdsNetPeer *peer)
     while (loop->next || (loop->next = vds_net_inbox_shift(&loop->inbox))) {
         VdsNetFrame frame = vds_net_packet_frame(loop->next);
 
-        if (!vds_net_receive(peer->net, &frame)) {
+        if (vds_net_receive(peer->net, &frame, 1) == 0) {
             break;
         }
         g_clear_pointer(&loop->next, vds_net_packet_unref);
@@ -119,15 +118,18 @@ static void loop_poll(VdsNetPeer *peer)
 }
 
 /* At once if there is room, else in turn. */
-static void loop_send(VdsNetPeer *peer, const VdsNetFrame *frame)
+static void loop_send(VdsNetPeer *peer, const VdsNetFrame *frames, unsigned n)
 {
     Loop *loop = (Loop *)peer;
+    unsigned done = 0;
 
-    if (!loop->next && loop->inbox.n == 0 && vds_net_receive(peer->net, frame)) {
-        return;
+    if (!loop->next && loop->inbox.n == 0) {
+        done = vds_net_receive(peer->net, frames, n);
     }
-    if (!vds_net_inbox_push(&loop->inbox, vds_net_packet_new(frame))) {
-        vds_net_count_drop(peer->net);
+    for (; done < n; done++) {
+        if (!vds_net_inbox_push(&loop->inbox, vds_net_packet_new(&frames[done]))) {
+            vds_net_count_drops(peer->net, 1);
+        }
     }
 }
 

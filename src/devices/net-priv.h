@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdatomic.h>
+
 #include "kind-priv.h"
 
 enum {
@@ -59,6 +61,9 @@ typedef struct {
     const uint8_t *bytes;
 } VdsNetFrame;
 
+/* Frames go from hand to hand in bursts of at most so many. */
+enum { VDS_NET_BURST = 32 };
+
 /* A frame that several threads may hold. */
 typedef struct VdsNetPacket VdsNetPacket;
 VdsNetPacket *vds_net_packet_new(const VdsNetFrame *frame); /* copies */
@@ -91,7 +96,7 @@ typedef struct {
     bool (*start)(VdsNetPeer *peer, GError **error);
     void (*stop)(VdsNetPeer *peer);
     void (*reset)(VdsNetPeer *peer);
-    void (*send)(VdsNetPeer *peer, const VdsNetFrame *frame);
+    void (*send)(VdsNetPeer *peer, const VdsNetFrame *frames, unsigned n);
     void (*send_end)(VdsNetPeer *peer); /* after one or more */
     /* There are receive buffers again. */
     void (*poll)(VdsNetPeer *peer);
@@ -117,12 +122,13 @@ VdsNetPeer *vds_net_hub_new(const VdsDeviceArgs *args, const VdsProps *netdev,
 VdsNetPeer *vds_net_tap_new(const VdsDeviceArgs *args, const VdsProps *netdev,
                             GError **error);
 
-/* For peers, on the I/O thread.  false: not now, there is no room; poll says when. */
-bool vds_net_receive(VdsNet *net, const VdsNetFrame *frame);
+/* For peers, on the I/O thread: a burst.  How many of its frames are done with, from the
+ * first on; fewer than n: not now, there is no room, and poll says when. */
+unsigned vds_net_receive(VdsNet *net, const VdsNetFrame *frames, unsigned n);
 /* After one or more frames. */
 void vds_net_receive_end(VdsNet *net);
 /* A frame is lost because something was full.  Any thread. */
-void vds_net_count_drop(VdsNet *net);
+void vds_net_count_drops(VdsNet *net, unsigned n);
 
 /* ---- the filter (virtio 1.2, 5.1.6.5.1 to 5.1.6.5.3)
  * ------------------------------------ */
@@ -247,12 +253,13 @@ void vds_net_header_fill(const VdsFeatures *offloads, const VdsNetFrame *frame,
 /* ---- the device's own words (net-device.c, net-receive.c)
  * ------------------------------ */
 
-/* Receive buffers of one pair that are out of the ring. */
+/* Receive buffers of one pair that are out of the ring: first those with frames in them,
+ * while a burst is placed, then empty ones. */
 typedef struct {
     VdsIo **ios;
-    unsigned n, room;
-    uint64_t bytes;
-    bool dirty; /* has completions to flush */
+    unsigned n, room, used;
+    uint64_t bytes; /* of the empty ones */
+    bool dirty;     /* has completions to flush */
 } VdsNetHeld;
 
 struct VdsNet {
@@ -266,13 +273,19 @@ struct VdsNet {
     bool merges;            /* MRG_RXBUF */
     bool has_offload;       /* the driver may leave checksums to us: CSUM */
     VdsNetHeld *held;       /* max_pairs */
-    uint8_t *frame;         /* (nullable) a header and a frame, from the first start */
+    uint8_t *burst;         /* (nullable) what is sent, from the first start */
     _Atomic bool link_down; /* stored by the I/O thread alone */
     _Atomic uint64_t drops;
     _Atomic uint64_t sent, received; /* stored by the I/O thread alone */
 };
 
-void vds_net_count(_Atomic uint64_t *count);
+/* One thread counts: no need of a locked instruction for each frame. */
+static inline void vds_net_count(_Atomic uint64_t *count, unsigned n)
+{
+    uint64_t before = atomic_load_explicit(count, memory_order_relaxed);
+
+    atomic_store_explicit(count, before + n, memory_order_relaxed);
+}
 
 /* After a reset. */
 void vds_net_held_drop(VdsNetHeld *held);

@@ -12,70 +12,58 @@ enum {
     SMALL_BYTES = 512,
 };
 
-static void held_push(VdsNetHeld *held, VdsIo *io)
+static void held_reserve(VdsNetHeld *held, unsigned more)
 {
-    if (held->n == held->room) {
-        held->room = held->room ? 2 * held->room : 4;
+    if (held->n + more > held->room) {
+        held->room = MAX(held->n + more, 2 * held->room);
         held->ios = g_renew(VdsIo *, held->ios, held->room);
     }
-    held->ios[held->n++] = io;
-    held->bytes += vds_stream_left(&io->in);
 }
 
-static void held_shift(VdsNetHeld *held, unsigned n)
+/* Takes up to `want` more buffers out of the ring; false: there is none that could be
+ * used. */
+static bool held_more(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue, unsigned want)
 {
-    held->n -= n;
-    memmove(held->ios, held->ios + n, held->n * sizeof(held->ios[0]));
-    held->bytes = 0;
-    for (unsigned i = 0; i < held->n; i++) {
-        held->bytes += vds_stream_left(&held->ios[i]->in);
-    }
-}
+    unsigned got;
 
-/* Takes one more buffer out of the ring; false: there is none that could be used. */
-static bool held_more(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue)
-{
-    VdsIo *io = vds_virt_queue_pop_one(queue);
+    held_reserve(held, want);
+    got = (unsigned)vds_virt_queue_pop(queue, held->ios + held->n, want);
+    for (unsigned i = 0; i < got; i++) {
+        uint64_t bytes = vds_stream_left(&held->ios[held->n++]->in);
 
-    if (!io) {
-        return false;
+        held->bytes += bytes;
+        if (bytes < net->header_bytes) {
+            vds_virtio_device_break(net->state.device,
+                                    "5.1.6.3.1: a receive buffer of %" PRIu64
+                                    " bytes in queue %u",
+                                    bytes, vds_virt_queue_get_index(queue));
+            got = 0;
+        }
     }
-    held_push(held, io);
-    if (vds_stream_left(&io->in) == 0 ||
-        vds_stream_left(&held->ios[0]->in) < net->header_bytes) {
-        vds_virtio_device_break(
-            net->state.device,
-            "5.1.6.3.2: a receive buffer of %" PRIu64 " bytes in queue %u",
-            vds_stream_left(&io->in), vds_virt_queue_get_index(queue));
-        return false;
-    }
-    return true;
+    return got > 0;
 }
 
 typedef enum { ROOM, NO_ROOM, NEVER } Room;
 
-static Room make_room(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue, uint64_t bytes)
+/* In empty buffers, for a frame with `more` others behind it. */
+static Room make_room(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue, uint64_t bytes,
+                      unsigned more)
 {
-    while (held->bytes < bytes) {
-        if (held->n > 0 && (!net->merges || held->n == MAX_BUFFERS)) {
+    for (;;) {
+        unsigned empty = held->n - held->used;
+
+        if (empty > 0 &&
+            bytes <= (net->merges ? held->bytes
+                                  : vds_stream_left(&held->ios[held->used]->in))) {
+            return ROOM;
+        }
+        if (empty > 0 && (!net->merges || empty >= MAX_BUFFERS)) {
             return NEVER;
         }
-        if (!held_more(net, held, queue)) {
+        if (!held_more(net, held, queue, MIN(more + 1, MAX_BUFFERS - empty))) {
             return NO_ROOM;
         }
     }
-    return ROOM;
-}
-
-static unsigned count_buffers(const VdsNetHeld *held, uint64_t bytes)
-{
-    uint64_t have = 0;
-    unsigned n = 0;
-
-    while (have < bytes) {
-        have += vds_stream_left(&held->ios[n++]->in);
-    }
-    return n;
 }
 
 /* One buffer is enough, and a copy costs less than a second access to guest memory. */
@@ -89,32 +77,87 @@ static void put_small(VdsNet *net, VdsIo *io, const uint8_t *header,
     vds_stream_write(&io->in, bytes, net->header_bytes + frame->len);
 }
 
-/* Into as many buffers as it takes, which make_room() has seen to. */
-static void put_frame(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue,
-                      const VdsNetFrame *frame, const VdsNetHash *hash)
+static void put_pieces(VdsNet *net, VdsIo *const *ios, unsigned n, const uint8_t *header,
+                       const VdsNetFrame *frame)
 {
-    unsigned n = count_buffers(held, net->header_bytes + frame->len);
-    uint8_t header[VDS_NET_HEADER_MAX];
     size_t at = 0;
 
+    vds_stream_write(&ios[0]->in, header, net->header_bytes);
+    for (unsigned i = 0; i < n && at < frame->len; i++) {
+        at += vds_stream_write(&ios[i]->in, frame->bytes + at, frame->len - at);
+    }
+}
+
+/* Into as many buffers as it takes, which make_room() has seen to. */
+static void put_frame(VdsNet *net, VdsNetHeld *held, const VdsNetFrame *frame,
+                      const VdsNetHash *hash)
+{
+    VdsIo *const *ios = held->ios + held->used;
+    uint64_t bytes = net->header_bytes + frame->len, have = 0;
+    uint8_t header[VDS_NET_HEADER_MAX];
+    unsigned n = 0;
+
+    while (have < bytes) {
+        have += vds_stream_left(&ios[n++]->in);
+    }
     vds_net_header_fill(&net->state.offloads, frame, hash, n, header);
     if (n == 1 && frame->len <= SMALL_BYTES) {
-        put_small(net, held->ios[0], header, frame);
-        at = frame->len;
+        put_small(net, ios[0], header, frame);
     } else {
-        vds_stream_write(&held->ios[0]->in, header, net->header_bytes);
+        put_pieces(net, ios, n, header, frame);
     }
-    for (unsigned i = 0; i < n; i++) {
-        VdsIo *io = held->ios[i];
+    held->used += n;
+    held->bytes -= have;
+}
 
-        if (at < frame->len) {
-            at += vds_stream_write(&io->in, frame->bytes + at, frame->len - at);
-        }
-        vds_virt_queue_complete(queue, io, vds_stream_done(&io->in));
+/* Gives back those with frames in them; the empty ones wait on with a frame that is
+ * larger than they are, or else go back into the ring. */
+static void held_settle(VdsNetHeld *held, VdsVirtQueue *queue, bool waits)
+{
+    if (held->used > 0) {
+        vds_virt_queue_complete_all(queue, held->ios, held->used);
+        held->dirty = true;
+        held->n -= held->used;
+        memmove(held->ios, held->ios + held->used, held->n * sizeof(held->ios[0]));
+        held->used = 0;
     }
-    held_shift(held, n);
-    held->dirty = true;
-    vds_net_count(&net->received);
+    while (!waits && held->n > 0) {
+        held->bytes -= vds_stream_left(&held->ios[--held->n]->in);
+        vds_virt_queue_unpop(queue, held->ios[held->n]);
+    }
+}
+
+/* A frame that came in, and where it belongs. */
+typedef struct {
+    const VdsNetFrame *frame;
+    VdsVirtQueue *queue; /* (nullable) nobody wants it */
+    VdsNetHash hash;
+} Arrival;
+
+/* n of them for one queue.  How many are done with; fewer than n: no room. */
+static unsigned place(VdsNet *net, const Arrival *arrivals, unsigned n)
+{
+    VdsVirtQueue *queue = arrivals[0].queue;
+    VdsNetHeld *held = &net->held[vds_virt_queue_get_index(queue) / 2];
+    unsigned i, received = 0;
+    Room room = ROOM;
+
+    for (i = 0; i < n; i++) {
+        const VdsNetFrame *frame = arrivals[i].frame;
+
+        room = make_room(net, held, queue, net->header_bytes + frame->len, n - i - 1);
+        if (room == NO_ROOM) {
+            break;
+        }
+        if (room == ROOM) {
+            put_frame(net, held, frame, &arrivals[i].hash);
+            received++;
+        }
+    }
+    held_settle(held, queue, room == NO_ROOM);
+    vds_net_count(&net->received, received);
+    vds_net_count_drops(net, i - received);
+    return i;
 }
 
 /* A driver with a control queue says there how many pairs it uses, or which by hash; one
@@ -142,34 +185,52 @@ static VdsVirtQueue *choose_queue(const VdsNet *net, unsigned pair,
     return NULL;
 }
 
-bool vds_net_receive(VdsNet *net, const VdsNetFrame *frame)
+static Arrival judge(const VdsNet *net, const VdsNetFrame *frame)
 {
-    VdsVirtQueue *queue;
-    VdsNetHash hash;
-    unsigned pair;
-    Room room;
+    const VdsNetState *state = &net->state;
+    Arrival arrival = {.frame = frame};
 
+    arrival.hash = vds_net_rss_hash(state->rss, frame->bytes, frame->len);
+    if (vds_net_header_fits(&state->offloads, frame) &&
+        vds_net_filter_accepts(state->filter, frame->bytes, frame->len)) {
+        arrival.queue = choose_queue(net, frame->pair, &arrival.hash);
+    }
+    return arrival;
+}
+
+/* How many from the first on go the same way. */
+static unsigned count_run(const Arrival *arrivals, unsigned n)
+{
+    unsigned run = 1;
+
+    while (run < n && arrivals[run].queue == arrivals[0].queue) {
+        run++;
+    }
+    return run;
+}
+
+unsigned vds_net_receive(VdsNet *net, const VdsNetFrame *frames, unsigned n)
+{
+    Arrival arrivals[VDS_NET_BURST];
+    unsigned done = 0, run, placed;
+
+    g_assert(n <= VDS_NET_BURST);
     if (!net->active) {
-        return false;
+        return 0;
     }
     if (!vds_net_link_is_up(net)) {
-        vds_net_count_drop(net);
-        return true;
+        vds_net_count_drops(net, n);
+        return n;
     }
-    hash = vds_net_rss_hash(net->state.rss, frame->bytes, frame->len);
-    queue = choose_queue(net, frame->pair, &hash);
-    if (!queue || !vds_net_header_fits(&net->state.offloads, frame) ||
-        !vds_net_filter_accepts(net->state.filter, frame->bytes, frame->len)) {
-        return true; /* as if it had never been sent */
+    for (unsigned i = 0; i < n; i++) {
+        arrivals[i] = judge(net, &frames[i]);
     }
-    pair = vds_virt_queue_get_index(queue) / 2;
-    room = make_room(net, &net->held[pair], queue, net->header_bytes + frame->len);
-    if (room == ROOM) {
-        put_frame(net, &net->held[pair], queue, frame, &hash);
-    } else if (room == NEVER) {
-        vds_net_count_drop(net);
+    for (run = placed = 0; done < n && placed == run; done += placed) {
+        run = count_run(arrivals + done, n - done);
+        placed = arrivals[done].queue ? place(net, arrivals + done, run)
+                                      : run; /* as if they had never been sent */
     }
-    return room != NO_ROOM;
+    return done;
 }
 
 void vds_net_receive_end(VdsNet *net)

@@ -28,9 +28,8 @@ typedef struct {
  */
 
 /* EAGAIN is a full queue of the interface: a network drops. */
-static void tap_send(VdsNetPeer *peer, const VdsNetFrame *frame)
+static bool send_one(const Tap *tap, const VdsNetFrame *frame)
 {
-    Tap *tap = (Tap *)peer;
     struct iovec parts[] = {
         {(void *)frame->header, VDS_NET_HEADER_BYTES}, /* only read from */
         {(void *)frame->bytes, frame->len},
@@ -40,8 +39,15 @@ static void tap_send(VdsNetPeer *peer, const VdsNetFrame *frame)
     do {
         n = writev(tap->fd, parts, G_N_ELEMENTS(parts));
     } while (n < 0 && errno == EINTR);
-    if (n < 0) {
-        vds_net_count_drop(peer->net);
+    return n >= 0;
+}
+
+static void tap_send(VdsNetPeer *peer, const VdsNetFrame *frames, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        if (!send_one((Tap *)peer, &frames[i])) {
+            vds_net_count_drops(peer->net, 1);
+        }
     }
 }
 
@@ -74,7 +80,7 @@ static void tap_poll(VdsNetPeer *peer)
         if (tap->held.len == 0 && !tap_read(tap)) {
             break;
         }
-        room = vds_net_receive(peer->net, &tap->held);
+        room = vds_net_receive(peer->net, &tap->held, 1) == 1;
         if (room) {
             tap->held.len = 0;
         }

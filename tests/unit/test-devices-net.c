@@ -982,8 +982,8 @@ static void test_hostile_requests(void **state)
     } rows[] = {
         {TX, 11, 0, "5.1.6.2: a header of less than 12 bytes in queue 1"},
         {TX, 0, 100, "5.1.6.2: a header of less than 12 bytes in queue 1"},
-        {RX, 100, 0, "5.1.6.3.2: a receive buffer of 0 bytes in queue 0"},
-        {RX, 0, 11, "5.1.6.3.2: a receive buffer of 11 bytes in queue 0"},
+        {RX, 100, 0, "5.1.6.3.1: a receive buffer of 0 bytes in queue 0"},
+        {RX, 0, 11, "5.1.6.3.1: a receive buffer of 11 bytes in queue 0"},
         {CTRL, 1, 1, "5.1.6.5: a command of less than 2 bytes"},
         {CTRL, 0, 1, "5.1.6.5: a command of less than 2 bytes"},
         {CTRL, 3, 0, "5.1.6.5: a command without room for its answer"},
