@@ -169,7 +169,7 @@ void vds_machine_foreach_backend(const VdsMachine *machine, const char *kind,
 typedef struct {
     const char *id;
     int64_t thread_id;
-    uint64_t poll_max_ns;
+    uint64_t poll[VDS_POLL_LIMITS]; /* each at most INT64_MAX */
 } VdsIoThreadInfo;
 typedef void (*VdsIoThreadFunc)(const VdsIoThreadInfo *info, void *user);
 void vds_machine_foreach_io_thread(const VdsMachine *machine, VdsIoThreadFunc func,

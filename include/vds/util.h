@@ -295,11 +295,22 @@ VdsIoWatch *vds_io_watch_new(VdsIoThread *thread, int fd, uint32_t events, VdsIo
 void vds_io_watch_set_events(VdsIoWatch *watch, uint32_t events);
 void vds_io_watch_free(VdsIoWatch *watch); /* NULL is fine */
 
-/* Before a thread sleeps it may look for work by itself, for a time that adapts: long
- * while that finds something, not at all while work is rare (0, the default: never).  Any
- * thread; counts from the next turn on. */
-void vds_io_thread_set_poll_max(VdsIoThread *thread, uint64_t ns);
-uint64_t vds_io_thread_get_poll_max(const VdsIoThread *thread);
+/* Before a thread sleeps it may look for work by itself, for a time that adapts, by
+ * QEMU's rule: longer while that would have found something, shorter or not at all while
+ * work is rare.  Each is 0 at first.  Any thread; counts from the next turn on. */
+typedef enum {
+    VDS_POLL_MAX_NS, /* 0: it never looks */
+    VDS_POLL_GROW,   /* by what the time is multiplied; 0: by 2 */
+    VDS_POLL_SHRINK, /* by what it is divided; 0: no time is left */
+    VDS_POLL_LIMITS,
+} VdsPollLimit;
+
+void vds_io_thread_set_poll(VdsIoThread *thread, VdsPollLimit limit, uint64_t value);
+uint64_t vds_io_thread_get_poll(const VdsIoThread *thread, VdsPollLimit limit);
+/* The rule: how long to look the next time, when it was `ns` and work came after
+ * `waited_ns`. */
+uint64_t vds_poll_adapt(const uint64_t limits[VDS_POLL_LIMITS], uint64_t ns,
+                        uint64_t waited_ns);
 
 /* What to look at.  Made and freed on the thread, not in these functions. */
 typedef struct {

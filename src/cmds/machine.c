@@ -52,7 +52,9 @@ static void add_io_thread(const VdsIoThreadInfo *thread, void *user)
     QapiIOThreadInfo info = {
         .id = vds_arena_strdup(list->arena, thread->id),
         .thread_id = thread->thread_id,
-        .poll_max_ns = (int64_t)thread->poll_max_ns,
+        .poll_max_ns = (int64_t)thread->poll[VDS_POLL_MAX_NS],
+        .poll_grow = (int64_t)thread->poll[VDS_POLL_GROW],
+        .poll_shrink = (int64_t)thread->poll[VDS_POLL_SHRINK],
     };
 
     g_array_append_val(list->items, info);

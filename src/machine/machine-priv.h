@@ -151,6 +151,8 @@ void vds_shared_put(VdsMachine *machine, const char *name, void *object,
 bool vds_io_thread_part_start(VdsMachine *machine, const char *id, const VdsProps *props,
                               GError **error);
 void vds_io_thread_part_stop(VdsMachine *machine, const char *id);
+/* Of the type, in QEMU's words. */
+void vds_io_thread_list_properties(VdsPropertyFunc func, void *user);
 
 /* ---- fds.c ---- */
 
@@ -175,4 +177,4 @@ void vds_registry_prune(VdsMachine *machine, VdsNode *node);
 
 void vds_device_destroy(VdsMachine *machine, VdsDevice *device);
 extern const VdsNodeOps vds_qom_device_ops, vds_qom_backend_ops, vds_qom_bus_ops,
-    vds_qom_part_ops, vds_qom_machine_ops;
+    vds_qom_part_ops, vds_qom_io_thread_ops, vds_qom_machine_ops;

@@ -127,6 +127,12 @@ static VdsNode *part_container(const VdsMachine *machine, const VdsPart *part)
                           part->kind->container);
 }
 
+static bool is_io_thread(const VdsPart *part)
+{
+    return strcmp(part->kind->name, "object") == 0 &&
+           g_strcmp0(vds_props_get_string(part->props, "qom-type"), "iothread") == 0;
+}
+
 static void part_add_node(VdsMachine *machine, VdsPart *part)
 {
     const VdsPartKind *kind = part->kind;
@@ -134,14 +140,8 @@ static void part_add_node(VdsMachine *machine, VdsPart *part)
     VdsNode *node = vds_tree_add(machine->tree, part_container(machine, part), part->id,
                                  type ? type : kind->name);
 
-    node->ops = &vds_qom_part_ops;
+    node->ops = is_io_thread(part) ? &vds_qom_io_thread_ops : &vds_qom_part_ops;
     node->object = part;
-}
-
-static bool is_io_thread(const VdsPart *part)
-{
-    return strcmp(part->kind->name, "object") == 0 &&
-           g_strcmp0(vds_props_get_string(part->props, "qom-type"), "iothread") == 0;
 }
 
 static VdsPart *part_new(const VdsMachine *machine, const VdsPartKind *kind,

@@ -115,6 +115,15 @@ static bool readings_get(const VdsDevice *device, const char *name, VdsProp *val
     return row && reading_get(device, row, value);
 }
 
+static bool readings_set(const VdsDevice *device, const char *name, const VdsProp *value,
+                         bool *known, GError **error)
+{
+    const VdsDeviceReading *row = reading_find(device, name);
+
+    *known = row && row->set && device->instance;
+    return *known && row->set(device->instance, value, error);
+}
+
 static void device_list(const VdsNode *node, VdsQomListFunc func, void *user)
 {
     const VdsDevice *device = node->object;
@@ -150,6 +159,12 @@ static bool device_get(const VdsNode *node, const char *name, VdsProp *value)
         vds_property_set_show(device->properties, property, value);
     }
     return property != NULL;
+}
+
+static bool device_set(const VdsNode *node, const char *name, const VdsProp *value,
+                       bool *known, GError **error)
+{
+    return readings_set(node->object, name, value, known, error);
 }
 
 /* The virtio device below a PCI one, or one that was put somewhere. */
@@ -192,8 +207,17 @@ static bool backend_get(const VdsNode *node, const char *name, VdsProp *value)
     return true;
 }
 
-const VdsNodeOps vds_qom_device_ops = {device_list, device_get};
-const VdsNodeOps vds_qom_backend_ops = {backend_list, backend_get};
+static bool backend_set(const VdsNode *node, const char *name, const VdsProp *value,
+                        bool *known, GError **error)
+{
+    const VdsEntry *entry = node->object;
+
+    return entry == own_entry(entry->owner) &&
+           readings_set(entry->owner, name, value, known, error);
+}
+
+const VdsNodeOps vds_qom_device_ops = {device_list, device_get, device_set};
+const VdsNodeOps vds_qom_backend_ops = {backend_list, backend_get, backend_set};
 
 /* ---- buses and parts ------------------------------------------------------------------
  */
@@ -234,7 +258,7 @@ static bool bus_get(const VdsNode *node, const char *name, VdsProp *value)
     return device != NULL;
 }
 
-const VdsNodeOps vds_qom_bus_ops = {bus_list, bus_get};
+const VdsNodeOps vds_qom_bus_ops = {bus_list, bus_get, NULL};
 
 /* As it was given; guest RAM also says where it is. */
 static const char map_path[] = "map-path";
@@ -268,7 +292,7 @@ static bool part_get(const VdsNode *node, const char *name, VdsProp *value)
     return true;
 }
 
-const VdsNodeOps vds_qom_part_ops = {part_list, part_get};
+const VdsNodeOps vds_qom_part_ops = {part_list, part_get, NULL};
 
 /* ---- the machine ----------------------------------------------------------------------
  */
@@ -291,7 +315,7 @@ static bool machine_get(const VdsNode *node, const char *name, VdsProp *value)
     return true;
 }
 
-const VdsNodeOps vds_qom_machine_ops = {machine_list, machine_get};
+const VdsNodeOps vds_qom_machine_ops = {machine_list, machine_get, NULL};
 
 /* ---- the two commands -------------------------------------------------------------- */
 
@@ -361,19 +385,6 @@ bool vds_machine_qom_get(const VdsMachine *machine, const char *path,
     return true;
 }
 
-/* (nullable) the device whose readings a node shows */
-static const VdsDevice *device_of(const VdsNode *node)
-{
-    const VdsEntry *entry = node->object;
-
-    if (node->ops == &vds_qom_device_ops) {
-        return node->object;
-    }
-    return node->ops == &vds_qom_backend_ops && entry == own_entry(entry->owner)
-               ? entry->owner
-               : NULL;
-}
-
 static bool is_there(const VdsMachine *machine, const VdsNode *node, const char *property)
 {
     g_autofree char *path = vds_node_path(node);
@@ -390,14 +401,16 @@ bool vds_machine_qom_set(VdsMachine *machine, const char *path, const char *prop
                          const VdsProp *value, GError **error)
 {
     const VdsNode *node = resolve(machine, path, error);
-    const VdsDevice *device = node ? device_of(node) : NULL;
-    const VdsDeviceReading *row = device ? reading_find(device, property) : NULL;
+    bool known = false, set = false;
 
     if (!node) {
         return false;
     }
-    if (row && row->set && device->instance) {
-        return row->set(device->instance, value, error);
+    if (node->ops && node->ops->set) {
+        set = node->ops->set(node, property, value, &known, error);
+    }
+    if (known) {
+        return set;
     }
     if (!is_there(machine, node, property)) {
         return no_property(node, property, error);

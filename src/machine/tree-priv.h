@@ -14,6 +14,9 @@ typedef struct {
     void (*list)(const VdsNode *node, VdsQomListFunc func, void *user);
     /* false: no such property */
     bool (*get)(const VdsNode *node, const char *name, VdsProp *value);
+    /* (nullable) nothing can be changed; *known false: not this, and no error is set */
+    bool (*set)(const VdsNode *node, const char *name, const VdsProp *value, bool *known,
+                GError **error);
 } VdsNodeOps;
 
 struct VdsNode {

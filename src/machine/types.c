@@ -192,6 +192,8 @@ bool vds_machine_qom_list_properties(const VdsMachine *machine, const char *type
     }
     if (driver) {
         walk_type(driver->type, &walk);
+    } else if (strcmp(type, "iothread") == 0) {
+        vds_io_thread_list_properties(func, user);
     }
     return true;
 }

@@ -6,8 +6,9 @@
 
 #include "io-poll-priv.h"
 
-/* Where it starts from, and grows twofold. */
+/* Where it starts from. */
 static const uint64_t first_ns = 4000;
+enum { USUAL_GROWTH = 2 };
 
 struct VdsIoPoll {
     VdsIoPolls *polls; /* borrowed: it outlives what it polls */
@@ -93,7 +94,7 @@ static bool end(VdsIoPolls *polls)
 
 bool vds_io_polls_turn(VdsIoPolls *polls)
 {
-    uint64_t max_ns = atomic_load_explicit(&polls->max_ns, memory_order_relaxed);
+    uint64_t max_ns = vds_io_polls_limit(polls, VDS_POLL_MAX_NS);
     bool found = false;
 
     polls->turn_ns = max_ns > 0 && polls->first ? vds_io_polls_now() : 0;
@@ -107,19 +108,33 @@ bool vds_io_polls_turn(VdsIoPolls *polls)
     return found || end(polls);
 }
 
+static uint64_t longer(const uint64_t limits[VDS_POLL_LIMITS], uint64_t ns)
+{
+    uint64_t grow = limits[VDS_POLL_GROW] ? limits[VDS_POLL_GROW] : USUAL_GROWTH;
+    bool beyond = __builtin_mul_overflow(ns, grow, &ns);
+
+    return beyond ? limits[VDS_POLL_MAX_NS]
+                  : MIN(ns ? ns : first_ns, limits[VDS_POLL_MAX_NS]);
+}
+
+uint64_t vds_poll_adapt(const uint64_t limits[VDS_POLL_LIMITS], uint64_t ns,
+                        uint64_t waited_ns)
+{
+    if (waited_ns > limits[VDS_POLL_MAX_NS]) {
+        return limits[VDS_POLL_SHRINK] ? ns / limits[VDS_POLL_SHRINK] : 0;
+    }
+    return waited_ns > ns ? longer(limits, ns) : ns;
+}
+
 void vds_io_polls_learn(VdsIoPolls *polls, bool found)
 {
-    uint64_t max_ns = atomic_load_explicit(&polls->max_ns, memory_order_relaxed);
-    uint64_t waited_ns;
+    uint64_t limits[VDS_POLL_LIMITS];
 
     if (polls->turn_ns == 0 || found) {
         return;
     }
-    /* Would it have been worth it to look for longer? */
-    waited_ns = vds_io_polls_now() - polls->turn_ns;
-    if (waited_ns > max_ns) {
-        polls->ns = 0;
-    } else if (waited_ns > polls->ns) {
-        polls->ns = MIN(MAX(polls->ns * 2, first_ns), max_ns);
+    for (unsigned i = 0; i < VDS_POLL_LIMITS; i++) {
+        limits[i] = vds_io_polls_limit(polls, (VdsPollLimit)i);
     }
+    polls->ns = vds_poll_adapt(limits, polls->ns, vds_io_polls_now() - polls->turn_ns);
 }

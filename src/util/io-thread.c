@@ -314,14 +314,14 @@ void vds_io_thread_call(VdsIoThread *thread, VdsTaskFunc func, void *user)
 /* ---- looking for work ---------------------------------------------------------------
  */
 
-void vds_io_thread_set_poll_max(VdsIoThread *thread, uint64_t ns)
+void vds_io_thread_set_poll(VdsIoThread *thread, VdsPollLimit limit, uint64_t value)
 {
-    atomic_store_explicit(&thread->polls.max_ns, ns, memory_order_relaxed);
+    atomic_store_explicit(&thread->polls.limits[limit], value, memory_order_relaxed);
 }
 
-uint64_t vds_io_thread_get_poll_max(const VdsIoThread *thread)
+uint64_t vds_io_thread_get_poll(const VdsIoThread *thread, VdsPollLimit limit)
 {
-    return atomic_load_explicit(&thread->polls.max_ns, memory_order_relaxed);
+    return vds_io_polls_limit(&thread->polls, limit);
 }
 
 VdsIoPoll *vds_io_poll_new(VdsIoThread *thread, const VdsIoPollOps *ops, void *user)

@@ -61,14 +61,15 @@ static void test_kicks_are_spared(void **state)
             kicks += spin(&fixture, n);
         }
         assert_true(kicks > PINGS * 3 / 4); /* the thread sleeps in between */
-        vds_io_thread_set_poll_max(fixture.thread, 100 * POLL_NS);
-        assert_true(vds_io_thread_get_poll_max(fixture.thread) == 100 * POLL_NS);
+        vds_io_thread_set_poll(fixture.thread, VDS_POLL_MAX_NS, 100 * POLL_NS);
+        assert_true(vds_io_thread_get_poll(fixture.thread, VDS_POLL_MAX_NS) ==
+                    100 * POLL_NS);
         kicks = 0;
         for (unsigned n = 0; n < PINGS; n++) {
             kicks += spin(&fixture, n);
         }
         assert_true(kicks < PINGS / 2);
-        vds_io_thread_set_poll_max(fixture.thread, 0);
+        vds_io_thread_set_poll(fixture.thread, VDS_POLL_MAX_NS, 0);
         for (unsigned n = 0; n < PINGS; n++) {
             spin(&fixture, n);
         }
@@ -83,11 +84,11 @@ static void test_nothing_is_lost(void **state)
         Fixture fixture;
 
         fixture_init(&fixture, &loop_ops);
-        vds_io_thread_set_poll_max(fixture.thread, 20000);
+        vds_io_thread_set_poll(fixture.thread, VDS_POLL_MAX_NS, 20000);
         assert_true(driver_start(&fixture.driver, formats[i]));
         for (unsigned n = 0; n < 10 * PINGS; n++) {
             if (n % 16 == 0) {
-                vds_io_thread_set_poll_max(fixture.thread, n % 48 * 1000);
+                vds_io_thread_set_poll(fixture.thread, VDS_POLL_MAX_NS, n % 48 * 1000);
             }
             if (n % 7 == 0) {
                 g_usleep(n % 50);
@@ -105,7 +106,7 @@ static void test_idle_takes_no_time(void **state)
     unsigned kicks = 0;
 
     fixture_init(&fixture, &loop_ops);
-    vds_io_thread_set_poll_max(fixture.thread, POLL_NS);
+    vds_io_thread_set_poll(fixture.thread, VDS_POLL_MAX_NS, POLL_NS);
     assert_true(driver_start(&fixture.driver, LOOP_SPLIT_EVENT));
     for (unsigned n = 0; n < PINGS; n++) {
         spin(&fixture, n);
@@ -139,7 +140,7 @@ static void test_what_is_left_lying_is_no_work(void **state)
 
     ops.handle = nobody_handles;
     fixture_init(&fixture, &ops);
-    vds_io_thread_set_poll_max(fixture.thread, POLL_NS);
+    vds_io_thread_set_poll(fixture.thread, VDS_POLL_MAX_NS, POLL_NS);
     assert_true(driver_start(&fixture.driver, LOOP_SPLIT));
     assert_true(driver_send(&fixture.driver, 0, "never"));
     vds_virtio_driver_kick(fixture.device, 0);
@@ -152,9 +153,43 @@ static void test_what_is_left_lying_is_no_work(void **state)
     fixture_clear(&fixture);
 }
 
+/* QEMU's: the time stays while it is long enough, grows while it might be, and is cut
+ * when none would be. */
+static void test_rule(void **state)
+{
+    static const struct {
+        uint64_t max_ns, grow, shrink, ns, waited_ns, next_ns;
+    } rows[] = {
+        {32768, 0, 0, 0, 100, 4000},
+        {3000, 0, 0, 0, 100, 3000},
+        {32768, 0, 0, 4000, 4000, 4000},
+        {32768, 0, 0, 4000, 4001, 8000},
+        {32768, 3, 0, 4000, 4001, 12000},
+        {32768, 1, 0, 4000, 9000, 4000},
+        {32768, 0, 0, 32000, 32500, 32768},
+        {32768, 0, 0, 32768, 32768, 32768},
+        {32768, 0, 0, 32768, 32769, 0},
+        {32768, 0, 2, 32768, 32769, 16384},
+        {32768, 0, 1, 32768, UINT64_MAX, 32768},
+        {32768, 0, INT64_MAX, 32768, 32769, 0},
+        {INT64_MAX, INT64_MAX, 0, 4000, 5000, INT64_MAX},
+        {0, 0, 2, 4000, 1, 2000},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        const uint64_t limits[] = {[VDS_POLL_MAX_NS] = rows[i].max_ns,
+                                   [VDS_POLL_GROW] = rows[i].grow,
+                                   [VDS_POLL_SHRINK] = rows[i].shrink};
+
+        assert_true(vds_poll_adapt(limits, rows[i].ns, rows[i].waited_ns) ==
+                    rows[i].next_ns);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_rule),
         cmocka_unit_test(test_kicks_are_spared),
         cmocka_unit_test(test_nothing_is_lost),
         cmocka_unit_test(test_idle_takes_no_time),
