@@ -80,6 +80,74 @@ static bool use_map(VdsVhostUserBackend *backend, VdsGuestMap *map, GError **err
            vds_backend_settle_rings(backend, error);
 }
 
+/* ---- what is told more than once ---- */
+
+static VdsBackendRepeat *find_repeat(const VdsVhostUserBackend *backend,
+                                     const VdsVhostUserRegion *told)
+{
+    for (guint i = 0; i < backend->repeats->len; i++) {
+        VdsBackendRepeat *repeat = &g_array_index(backend->repeats, VdsBackendRepeat, i);
+
+        if (repeat->gpa == told->gpa && repeat->len == told->len &&
+            repeat->uva == told->uva) {
+            return repeat;
+        }
+    }
+    return NULL;
+}
+
+/* One address of the front-end's is one piece of memory, whatever descriptor comes. */
+static bool is_mapped(const VdsVhostUserBackend *backend, const VdsVhostUserRegion *told)
+{
+    size_t n = backend->map ? vds_guest_map_count(backend->map) : 0;
+
+    for (size_t i = 0; i < n; i++) {
+        const VdsGuestRegion *region = vds_guest_map_nth(backend->map, i);
+
+        if (region->gpa == told->gpa && region->len == told->len &&
+            region->uva == told->uva && region->offset == told->offset) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool add_repeat(VdsVhostUserBackend *backend, const VdsVhostUserRegion *told,
+                       GError **error)
+{
+    VdsBackendRepeat *repeat = find_repeat(backend, told);
+    const VdsBackendRepeat first = {told->gpa, told->len, told->uva, 1};
+
+    if (!repeat) {
+        g_array_append_val(backend->repeats, first);
+    } else if (repeat->n == backend->n_rings) {
+        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "C6",
+                                   "ADD_MEM_REG",
+                                   "tells of one region more often than there are rings");
+    } else {
+        repeat->n++;
+    }
+    return true;
+}
+
+/* false: this is the last time. */
+static bool drop_repeat(VdsVhostUserBackend *backend, const VdsVhostUserRegion *told)
+{
+    VdsBackendRepeat *repeat = find_repeat(backend, told);
+
+    if (!repeat) {
+        return false;
+    }
+    if (--repeat->n == 0) {
+        g_array_remove_index_fast(
+            backend->repeats,
+            (guint)(repeat - &g_array_index(backend->repeats, VdsBackendRepeat, 0)));
+    }
+    return true;
+}
+
+/* ---- messages ---- */
+
 bool vds_backend_set_mem_table(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                                VdsVhostUserMessage *reply, GError **error)
 {
@@ -98,6 +166,7 @@ bool vds_backend_set_mem_table(VdsVhostUserBackend *backend, VdsVhostUserMessage
     if (!map) {
         return unfit(error, "SET_MEM_TABLE", why);
     }
+    g_array_set_size(backend->repeats, 0);
     return use_map(backend, map, error);
 }
 
@@ -111,6 +180,9 @@ bool vds_backend_add_region(VdsVhostUserBackend *backend, VdsVhostUserMessage *m
 
     if (!check_uva(told, "ADD_MEM_REG", error)) {
         return false;
+    }
+    if (is_mapped(backend, told)) {
+        return add_repeat(backend, told, error);
     }
     if (backend->map && vds_guest_map_count(backend->map) >= VDS_BACKEND_MAX_SLOTS) {
         return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V5",
@@ -127,13 +199,17 @@ bool vds_backend_add_region(VdsVhostUserBackend *backend, VdsVhostUserMessage *m
 bool vds_backend_remove_region(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                                VdsVhostUserMessage *reply, GError **error)
 {
-    const VdsGuestRegion region = region_of(&message->u.region.region, -1);
+    const VdsVhostUserRegion *told = &message->u.region.region;
+    const VdsGuestRegion region = region_of(told, -1);
     g_autoptr(GError) why = NULL;
     VdsGuestMap *map;
 
     if (!backend->map) {
         return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "C6",
                                    "REM_MEM_REG", "comes while there is no region");
+    }
+    if (drop_repeat(backend, told)) {
+        return true;
     }
     map = vds_guest_map_without(backend->map, &region, &why);
     if (!map) {

@@ -42,6 +42,13 @@ typedef struct {
     VdsVhostQueue shown;          /* kick, call: the numbers, of whoever owns them */
 } VdsBackendRing;
 
+/* A region that was added `n` times more than once: QEMU before 8.0 tells of each for
+ * every pair of a network card's queues, and takes it back as often. */
+typedef struct {
+    uint64_t gpa, len, uva;
+    unsigned n;
+} VdsBackendRepeat;
+
 /* A stop that is under way outlives the back-end that asked for it. */
 typedef struct {
     VdsVhostUserBackend *backend; /* (nullable) it does not wait any more */
@@ -75,6 +82,7 @@ struct VdsVhostUserBackend {
     bool lived;            /* a ring was started since the device was reset */
     uint8_t status;        /* the last SET_STATUS */
     VdsGuestMap *map;      /* (nullable) without the log */
+    GArray *repeats;       /* VdsBackendRepeat, one a region at most */
     VdsDirtyLog *log;      /* (nullable) used while features say so */
     int log_fd;            /* -1; owned: each log gets a copy */
     bool has_inflight;     /* the device has a region for what is in flight */

@@ -75,6 +75,7 @@ static void backend_leave(VdsVhostUserBackend *backend, const char *reason)
     g_clear_pointer(&backend->channel, vds_vhost_user_link_free);
     /* The device keeps the memory that its last words are about. */
     g_clear_pointer(&backend->map, vds_guest_map_unref);
+    g_array_set_size(backend->repeats, 0);
     g_clear_pointer(&backend->log, vds_dirty_log_unref);
     vds_fd_close(&backend->log_fd);
     vds_backend_forget_inflight(backend);
@@ -237,6 +238,7 @@ VdsVhostUserBackend *vds_vhost_user_backend_new(const VdsVhostUserBackendConfig 
     backend->listen_fd = -1;
     backend->state_fd = -1;
     backend->log_fd = -1;
+    backend->repeats = g_array_new(false, false, sizeof(VdsBackendRepeat));
     backend->n_rings = config->n_rings ? MIN(config->n_rings, VDS_BACKEND_MAX_RINGS)
                                        : count_rings(device);
     backend->queue_num = backend->n_rings / MAX(config->rings_a_queue, 1);
@@ -261,6 +263,7 @@ void vds_vhost_user_backend_free(VdsVhostUserBackend *backend)
     }
     vds_fd_close(&backend->listen_fd);
     g_free(backend->rings);
+    g_array_unref(backend->repeats);
     g_free(backend->path);
     g_free(backend->reason);
     g_free(backend->refusal);

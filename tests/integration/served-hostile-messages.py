@@ -108,9 +108,17 @@ CASES = [
     ("C6", "regions_overlap", table((0, MEMORY, UVA, 0), (4096, MEMORY, UVA + (1 << 32), 0))),
     ("C6", "remove_what_is_not_there", message(
         fronts.REM_MEM_REG, U64.pack(0) + struct.pack("=QQQQ", 1 << 40, 4096, UVA, 0))),
-    ("C6", "added_twice", twice(
+    ("C6", "added_once_more_elsewhere", twice(
         lambda f: f.send(fronts.ADD_MEM_REG, U64.pack(0) + f.region(gpa=1 << 32, uva=UVA + (1 << 40)), [f.memory_fd]),
-        lambda f: f.send(fronts.ADD_MEM_REG, U64.pack(0) + f.region(gpa=1 << 32, uva=UVA + (1 << 40)), [f.memory_fd]))),
+        lambda f: f.send(fronts.ADD_MEM_REG, U64.pack(0) + f.region(gpa=1 << 32, uva=UVA + (2 << 40)), [f.memory_fd]))),
+    ("C6", "added_more_often_than_there_are_rings", lambda front: [front.send(
+        fronts.ADD_MEM_REG, U64.pack(0) + front.region(gpa=1 << 32, uva=UVA + (1 << 40)), [front.memory_fd])
+        for _ in range(300)]),
+    ("C6", "removed_more_often_than_added", lambda front: (
+        [front.send(fronts.ADD_MEM_REG, U64.pack(0) + front.region(gpa=1 << 32, uva=UVA + (1 << 40)),
+                    [front.memory_fd]) for _ in range(2)],
+        [front.send(fronts.REM_MEM_REG, U64.pack(0) + front.region(gpa=1 << 32, uva=UVA + (1 << 40)))
+         for _ in range(3)])),
     ("C3", "kick_where_the_addresses_are_no_more", twice(
         message(fronts.GET_VRING_BASE, struct.pack("=II", 0, 0)),
         lambda f: (f.share(f.region(gpa=1 << 33, uva=1 << 50)), f.u64(fronts.SET_VRING_KICK, 0, [f.kick_fd])))),

@@ -386,6 +386,38 @@ static void test_memory_slots(void **state)
     served_clear(&served);
 }
 
+/* QEMU before 8.0 tells of each region once for every pair of a network card, and takes
+ * it back as often. */
+static void test_memory_told_more_than_once(void **state)
+{
+    enum { TIMES = 2, LEN = 4096 };
+    const VdsVhostUserRegion region = {SERVED_RAM, LEN, SERVED_UVA + SERVED_RAM, LEN};
+    VdsVhostUserRegion other = region;
+    Served served;
+    int fd;
+
+    served_init(&served);
+    served_start(&served, LOOP_SPLIT);
+    fd = vds_guest_ram_get_fd(served.ram);
+    for (int i = 0; i < TIMES; i++) {
+        assert_int_equal(region_message(&served, VDS_VHOST_USER_ADD_MEM_REG, &region, fd),
+                         0);
+        assert_int_equal(device_of(&served).vhost.n_mem_sections, 2);
+    }
+    other.offset = 0; /* the same place, and other bytes there */
+    assert_int_equal(region_message(&served, VDS_VHOST_USER_ADD_MEM_REG, &other, fd), 1);
+    assert_refused(&served, "C6");
+    for (uint64_t left = TIMES; left-- > 0;) {
+        assert_int_equal(region_message(&served, VDS_VHOST_USER_REM_MEM_REG, &region, -1),
+                         0);
+        assert_int_equal(device_of(&served).vhost.n_mem_sections, left > 0 ? 2 : 1);
+    }
+    assert_int_equal(region_message(&served, VDS_VHOST_USER_REM_MEM_REG, &region, -1), 1);
+    assert_refused(&served, "C6");
+    served_ping(&served, "unharmed");
+    served_clear(&served);
+}
+
 static void test_memory_that_cannot_be(void **state)
 {
     static const struct {
@@ -863,6 +895,7 @@ int main(void)
         cmocka_unit_test(test_a_ring_without_kicks_is_polled),
         cmocka_unit_test(test_addresses_of_a_running_ring),
         cmocka_unit_test(test_memory_slots),
+        cmocka_unit_test(test_memory_told_more_than_once),
         cmocka_unit_test(test_memory_that_cannot_be),
         cmocka_unit_test(test_what_ends_a_connection),
         cmocka_unit_test(test_what_is_answered),
