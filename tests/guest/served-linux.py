@@ -1,5 +1,6 @@
-"""A Linux guest drives disks, network cards and an entropy source of ours: its data is
-whole, queries in between cost it nothing, and QEMU says of its half what we say of ours.
+"""A Linux guest drives disks, network cards of two pairs of queues and an entropy source of
+ours, on split rings and on packed ones: its data is whole, queries in between cost it
+nothing, and QEMU says of its half what we say of ours.
 
 One boot for all of it.  QEMU's queue-status stops a vhost-user ring, so it is asked last.
 """
@@ -20,11 +21,16 @@ import vds  # noqa: E402  pylint: disable=wrong-import-position
 
 DISK = 32 << 20
 # ids are the same on both sides: so are the paths
-SERVED = {"blk0": 2, "rng0": 1, "net0": 2, "net1": 2}  # rings that are the back-end's
+SERVED = {"blk0": 2, "rng0": 1, "net0": 4, "net1": 4}  # rings that are the back-end's
+PACKED = {"rng0", "net0"}  # the others are split
 
 
 def path(name):
     return f"/machine/peripheral/{name}/virtio-backend"
+
+
+def packed(name):
+    return ",packed=on" if name in PACKED else ""
 
 
 class Setting:
@@ -35,9 +41,9 @@ class Setting:
             "-blockdev", "file,node-name=f0,filename={dir}/disk",
             "-device", "virtio-blk-pci,id=blk0,drive=f0,num-queues=2,vhost-user={dir}/blk0",
             "-device", "virtio-rng-pci,id=rng0,vhost-user={dir}/rng0",
-            "-netdev", "hubport,id=h0,hubid=0", "-netdev", "hubport,id=h1,hubid=0",
-            "-device", "virtio-net-pci,id=net0,netdev=h0,vhost-user={dir}/net0",
-            "-device", "virtio-net-pci,id=net1,netdev=h1,vhost-user={dir}/net1",
+            "-netdev", "hubport,id=h0,hubid=0,queues=2", "-netdev", "hubport,id=h1,hubid=0,queues=2",
+            "-device", "virtio-net-pci,id=net0,netdev=h0,mq=on,vhost-user={dir}/net0",
+            "-device", "virtio-net-pci,id=net1,netdev=h1,mq=on,vhost-user={dir}/net1",
             prepare=self.make_disk)
         self.guest = None
 
@@ -61,11 +67,11 @@ class Setting:
             words += ["-chardev", f"socket,id=c{name},path={self.daemon.dir / name}"]
         # This QEMU dies of vhost-user-net with MSI-X under software emulation: vectors=0.
         for n in range(2):
-            words += ["-netdev", f"vhost-user,id=n{n},chardev=cnet{n}",
-                      "-device", f"virtio-net-pci,netdev=n{n},id=net{n},vectors=0,"
-                                 f"mac=52:54:00:00:00:0{n + 1}"]
-        return words + ["-device", "vhost-user-blk-pci,id=blk0,chardev=cblk0,num-queues=2",
-                        "-device", "vhost-user-rng-pci,id=rng0,chardev=crng0"]
+            words += ["-netdev", f"vhost-user,id=n{n},chardev=cnet{n},queues=2",
+                      "-device", f"virtio-net-pci,netdev=n{n},id=net{n},vectors=0,mq=on,"
+                                 f"mac=52:54:00:00:00:0{n + 1}" + packed(f"net{n}")]
+        return words + ["-device", "vhost-user-blk-pci,id=blk0,chardev=cblk0,num-queues=2" + packed("blk0"),
+                        "-device", "vhost-user-rng-pci,id=rng0,chardev=crng0" + packed("rng0")]
 
     def __exit__(self, kind, value, trace):
         if self.guest:
@@ -106,6 +112,40 @@ def check_net(setting):
     said = guest.sh("ping -c 20 -i 0.05 -s 1400 10.0.0.2")
     assert " 0% packet loss" in said, said
     guest.sh("wget -q -O /tmp/got http://10.0.0.2/w && cmp /tmp/got /tmp/www/w")
+
+
+def moved(setting, line):
+    """The rings of each network card that did something meanwhile."""
+    def positions():
+        return {(name, ring): setting.ours.command("x-query-virtio-queue-status", path=path(name),
+                                                   queue=ring)["used-idx"]
+                for name in ("net0", "net1") for ring in range(SERVED[name])}
+
+    before = positions()
+    said = setting.guest.sh(line)
+    assert " 0% packet loss" in said, said
+    return {ring for ring, position in positions().items() if position != before[ring]}
+
+
+def check_pairs(setting):
+    """Linux sends on the pair of the processor that it runs on, and the hub hands a frame to
+    the same pair of the other card.  Answers take the pair of whoever got the interrupt."""
+    guest = setting.guest
+    there = ("net0", "net1", "taskset {} ping -c 5 -i 0.05 10.0.0.2")
+    back = ("net1", "net0", "nsenter -t $(cat /tmp/ns) -n taskset {} ping -c 5 -i 0.05 10.0.0.1")
+
+    for sender, receiver, line in (there, back):
+        for pair in (0, 1):
+            seen = moved(setting, line.format(1 << pair))
+            assert {(sender, 2 * pair + 1), (receiver, 2 * pair)} <= seen, (line, pair, seen)
+    vds.equal(guest.sh("in-guest-channels eth0 1"), "1 of 2")
+    for sender, receiver, line in (there, back):
+        seen = moved(setting, line.format(2))
+        vds.equal({ring for ring in seen if ring[0] == "net0"}, {("net0", 0), ("net0", 1)})
+    vds.equal(guest.sh("in-guest-channels eth0 2"), "2 of 2")
+    sender, receiver, line = there
+    seen = moved(setting, line.format(2))
+    assert {("net0", 3), ("net1", 2)} <= seen, seen
 
 
 class Asker(threading.Thread):
@@ -236,6 +276,7 @@ NET_EXCUSED = {
     "vhost-dev.acked-features.dev-features.VHOST_USER_F_PROTOCOL_FEATURES":
         "a bit of the protocol, which QEMU counts for net and for no other device",
     "use-guest-notifier-mask": "how QEMU delivers interrupts",
+    "vhost-dev.nvqs": "QEMU shows the first pair's half of the back-end alone",
 }
 
 
@@ -255,19 +296,57 @@ def check_vhost_queues(setting):
     for name, rings in SERVED.items():
         for ring in range(rings):
             theirs, ours = both(setting, "x-query-virtio-vhost-queue-status", name, queue=ring)
-            bad += [f"{name} {ring}: {line}" for line in
-                    compare(differences(theirs, ours), {"kick", "call"})[0]]
+            if name.startswith("net") and ring >= 2:  # theirs is of the first pair alone
+                vds.equal(theirs["error"]["desc"], f"Invalid vhost virtqueue number {ring}")
+            else:
+                bad += [f"{name} {ring}: {line}" for line in
+                        compare(differences(theirs, ours), {"kick", "call"})[0]]
             # QEMU keeps no number of them; ours are descriptors of this process
             assert ours.get("kick", 0) > 2 and ours.get("call", 0) > 2, ours
     assert not bad, "\n".join(bad)
+
+
+def guest_words(setting, kind, gpa, n):
+    """Guest memory as QEMU prints it; kind: w is 32 bits, g is 64."""
+    said = setting.guest.qmp.command("human-monitor-command", **{"command-line": f"xp /{n}x{kind} {gpa}"})
+    return [int(word, 16) for line in said.splitlines() for word in line.split(":")[1].split()]
+
+
+FLAGS = {"used": 1 << 15, "avail": 1 << 7, "indirect": 4, "write": 2, "next": 1}
+
+
+def packed_descriptor(setting, gpa):
+    addr, rest = guest_words(setting, "g", gpa, 2)
+    flags = [name for name, bit in FLAGS.items() if rest >> 48 & bit]
+    return {"addr": addr, "len": rest & 0xffffffff, "flags": flags}, rest >> 32 & 0xffff
+
+
+def packed_element(setting, where, index):
+    """What stands at a place of a packed ring, read with QEMU's eyes (virtio 1.2, 2.8)."""
+    at, chain = index % where["num"], []
+    while not chain or "next" in chain[-1]["flags"]:
+        descriptor, number = packed_descriptor(setting, where["desc-phys"] + 16 * at)
+        chain.append(descriptor)
+        at = (at + 1) % where["num"]
+    if "indirect" in descriptor["flags"]:
+        table = range(descriptor["addr"], descriptor["addr"] + descriptor["len"], 16)
+        chain = [packed_descriptor(setting, gpa)[0] for gpa in table]
+    (driver,), (device,) = (guest_words(setting, "w", where[area], 1) for area in ("avail-phys", "used-phys"))
+    return {"descs": chain[::-1], "index": number,
+            "avail": {"flags": driver >> 16, "idx": driver & 0xffff, "ring": index % where["num"]},
+            "used": {"flags": device >> 16, "idx": device & 0xffff}}
 
 
 def check_elements(setting):
     bad = []
     for name, rings in SERVED.items():
         for ring in range(rings):
+            where = setting.ours.command("x-query-virtio-vhost-queue-status", path=path(name), queue=ring)
             for index in (0, 1, 5):
                 theirs, ours = both(setting, "x-query-virtio-queue-element", name, queue=ring, index=index)
+                if name in PACKED:
+                    vds.equal(theirs["error"]["desc"], "Packed ring not supported")
+                    theirs = {"name": ours["name"], **packed_element(setting, where, index)}
                 bad += [f"{name} {ring} [{index}]: {line}"
                         for line in compare(differences(theirs, ours), {})[0]]
     assert not bad, "\n".join(bad)
@@ -294,7 +373,7 @@ def check_queue_status(setting):
 
 
 def main():
-    checks = [check_disk, check_rng, check_net, check_queries_under_load, check_status,
+    checks = [check_disk, check_rng, check_net, check_pairs, check_queries_under_load, check_status,
               check_vhost_queues, check_elements, check_queue_status]
     guests.images()  # skips here, where nothing runs yet
     with Setting() as setting:
