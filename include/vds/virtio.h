@@ -269,8 +269,10 @@ void vds_virt_queue_complete(VdsVirtQueue *queue, VdsIo *io, uint64_t written);
  * its position says. */
 void vds_virt_queue_complete_all(VdsVirtQueue *queue, VdsIo *const *ios, size_t n);
 /* Makes all that was completed visible at once, and interrupts the driver if it wants to
- * know.  Any thread. */
-void vds_virt_queue_flush(VdsVirtQueue *queue);
+ * know; true if it did.  Any thread. */
+bool vds_virt_queue_flush(VdsVirtQueue *queue);
+/* Makes it visible to a driver that looks; a flush is to follow soon.  Any thread. */
+void vds_virt_queue_show(VdsVirtQueue *queue);
 /* The same, even if nothing was completed; see vds_vring_notify(). */
 void vds_virt_queue_notify(VdsVirtQueue *queue);
 /* Forgets io: after a reset, when nobody waits for it any more. */

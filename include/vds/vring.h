@@ -251,6 +251,8 @@ bool vds_vring_push(VdsVring *ring, VdsRequest *request, uint32_t written,
 /* Shows the driver all that was pushed, at once.  *interrupt: it wants to be told.
  * Faults P5 to P7, R6. */
 bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault);
+/* The same without the question: it is for the next notify to ask. */
+bool vds_vring_show(VdsVring *ring, GError **fault);
 /* The same, and asks the driver even if nothing was pushed: an interrupt too many, as
  * some of QEMU's devices send and their drivers know. */
 bool vds_vring_notify(VdsVring *ring, bool *interrupt, GError **fault);

@@ -91,6 +91,7 @@ static void turn_begin(VdsBlk *blk)
 {
     blk->turn = TURN_BYTES;
     blk->now_ns = vds_blk_stats_now();
+    blk->told_ns = 0;
 }
 
 static void turn_end(VdsBlk *blk)

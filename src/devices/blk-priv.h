@@ -272,12 +272,14 @@ struct VdsBlk {
     size_t turn;             /* bytes left of TURN_BYTES */
     unsigned n_in_engine;    /* ops */
     unsigned n_lost;         /* of these: whose queue was reset */
-    uint64_t now_ns;         /* as this turn, or the last flush, read the clock */
+    uint64_t now_ns;         /* as this turn, or its last batch, read the clock */
+    uint64_t told_ns;        /* of the last interrupt */
+    VdsVirtQueue *dirty;     /* (nullable) has completions to flush */
     VdsBlkRequest *requests; /* (nullable) VDS_BLK_DEPTH, with the first driver */
     VdsBlkRequest *free;
     unsigned n_free;
     VdsBlkRequest *ready, **ready_end;
-    VdsBlkRequest *done[VDS_BLK_BATCH]; /* of one queue: for the driver to see */
+    VdsBlkRequest *done[VDS_BLK_BATCH]; /* of `dirty`: for the driver to see */
     unsigned n_done;
 };
 

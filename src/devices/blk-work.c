@@ -8,6 +8,8 @@
 
 #include "blk-priv.h"
 
+enum { QUIET_NS = 30000 }; /* between two interrupts of one turn */
+
 /* ---- where requests are
  * ----------------------------------------------------------------
  */
@@ -48,15 +50,10 @@ void vds_blk_work_wait(VdsBlkRequest *request)
 
 /* What is done for each request for itself costs more than the request: locks, the clock
  * and the words that the driver looks at are touched once for a few. */
-void vds_blk_work_flush(VdsBlk *blk)
+static void batch_give(VdsBlk *blk)
 {
     VdsIo *ios[VDS_BLK_BATCH];
-    VdsVirtQueue *queue;
 
-    if (blk->n_done == 0) {
-        return;
-    }
-    queue = blk->done[0]->io->queue;
     blk->now_ns = vds_blk_stats_now();
     for (unsigned i = 0; i < blk->n_done; i++) {
         VdsBlkRequest *request = blk->done[i];
@@ -65,25 +62,55 @@ void vds_blk_work_flush(VdsBlk *blk)
         vds_blk_stats_end(request);
         vds_blk_work_free(request);
     }
-    vds_virt_queue_complete_all(queue, ios, blk->n_done);
+    vds_virt_queue_complete_all(blk->dirty, ios, blk->n_done);
     blk->n_done = 0;
-    vds_virt_queue_flush(queue);
+}
+
+static void tell(VdsBlk *blk)
+{
+    if (vds_virt_queue_flush(blk->dirty)) {
+        blk->told_ns = blk->now_ns = vds_blk_stats_now();
+    }
+}
+
+void vds_blk_work_flush(VdsBlk *blk)
+{
+    if (!blk->dirty) {
+        return;
+    }
+    if (blk->n_done > 0) {
+        batch_give(blk);
+    }
+    tell(blk);
+    blk->dirty = NULL;
 }
 
 /* The driver is to work on the first while the next are served: a batch is shown when it
- * is full, not when nothing is left. */
+ * is full, not when nothing is left.  An interrupt costs as much as many requests do: who
+ * had one a moment ago finds more by itself, or is told at the end of the turn. */
+static void batch_show(VdsBlk *blk)
+{
+    batch_give(blk);
+    if (blk->now_ns - blk->told_ns < QUIET_NS) {
+        vds_virt_queue_show(blk->dirty);
+    } else {
+        tell(blk);
+    }
+}
+
 static void request_finish(VdsBlkRequest *request)
 {
     VdsBlk *blk = request->blk;
 
     blk->protocol->end(request);
-    if (blk->n_done > 0 && blk->done[0]->io->queue != request->io->queue) {
+    if (blk->dirty != request->io->queue) {
         vds_blk_work_flush(blk);
+        blk->dirty = request->io->queue;
     }
     request->used = false;
     blk->done[blk->n_done++] = request;
     if (blk->n_done == VDS_BLK_BATCH) {
-        vds_blk_work_flush(blk);
+        batch_show(blk);
     }
 }
 

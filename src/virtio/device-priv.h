@@ -100,7 +100,8 @@ struct VdsVirtQueue {
                          I/O thread, which reads it without the lock */
     VdsGuestMap *map; /* the ring's; borrowed from it, and read like epoch */
     bool notify;      /* the driver was asked for kicks */
-    bool unpublished; /* something was completed and not flushed */
+    bool unpublished; /* something was completed and not shown */
+    bool untold;      /* it was shown, and the driver not asked whether to be told */
     int call_fd;      /* of somebody else; -1 */
 };
 

@@ -47,7 +47,7 @@ static void set_ring(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
     queue->epoch++;
     queue->out = 0;
     queue->notify = true; /* as rings start */
-    queue->unpublished = false;
+    queue->unpublished = queue->untold = false;
 }
 
 void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
@@ -65,7 +65,7 @@ void vds_queue_void(VdsVirtQueue *queue)
     }
     queue->epoch++;
     queue->out = 0;
-    queue->unpublished = false;
+    queue->unpublished = queue->untold = false;
     pthread_mutex_unlock(&queue->lock);
 }
 
@@ -360,16 +360,18 @@ void vds_queue_interrupt(VdsVirtQueue *queue)
 /* With the lock held; a broken device's last completions stay unseen. */
 static bool publish(VdsVirtQueue *queue, bool anyway, bool *interrupt, GError **fault)
 {
+    bool ask = (anyway && queue->ring) || queue->untold;
+
     *interrupt = false;
-    if (!(queue->unpublished || (anyway && queue->ring)) ||
+    if (!(queue->unpublished || ask) ||
         atomic_load_explicit(&queue->device->broken, memory_order_relaxed)) {
         return true;
     }
-    queue->unpublished = false;
-    return (anyway ? vds_vring_notify : vds_vring_publish)(queue->ring, interrupt, fault);
+    queue->unpublished = queue->untold = false;
+    return (ask ? vds_vring_notify : vds_vring_publish)(queue->ring, interrupt, fault);
 }
 
-static void flush(VdsVirtQueue *queue, bool anyway)
+static bool flush(VdsVirtQueue *queue, bool anyway)
 {
     g_autoptr(GError) fault = NULL;
     bool interrupt;
@@ -381,16 +383,32 @@ static void flush(VdsVirtQueue *queue, bool anyway)
         vds_queue_interrupt(queue);
     }
     report(queue, fault);
+    return interrupt;
 }
 
-void vds_virt_queue_flush(VdsVirtQueue *queue)
+bool vds_virt_queue_flush(VdsVirtQueue *queue)
 {
-    flush(queue, false);
+    return flush(queue, false);
 }
 
 void vds_virt_queue_notify(VdsVirtQueue *queue)
 {
     flush(queue, true);
+}
+
+void vds_virt_queue_show(VdsVirtQueue *queue)
+{
+    g_autoptr(GError) fault = NULL;
+
+    pthread_mutex_lock(&queue->lock);
+    if (queue->unpublished &&
+        !atomic_load_explicit(&queue->device->broken, memory_order_relaxed)) {
+        queue->unpublished = false;
+        queue->untold = true;
+        vds_vring_show(queue->ring, &fault);
+    }
+    pthread_mutex_unlock(&queue->lock);
+    report(queue, fault);
 }
 
 void vds_virt_queue_set_eager(VdsVirtQueue *queue, bool eager)

@@ -452,6 +452,12 @@ bool vds_vring_notify(VdsVring *ring, bool *interrupt, GError **fault)
     return true;
 }
 
+bool vds_vring_show(VdsVring *ring, GError **fault)
+{
+    return ring->unpublished == 0 ||
+           vds_vring_result(&ring->areas, publish(ring, fault), fault);
+}
+
 bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault)
 {
     *interrupt = false;
