@@ -450,7 +450,9 @@ static const TakeFunc actions[][VDS_VSOCK_CREDIT_REQUEST + 1] = {
 void vds_vsock_connection_take(VdsVsockConnection *connection,
                                const VdsVsockHeader *header, const uint8_t *payload)
 {
-    TakeFunc take = actions[connection->phase][header->op];
+    TakeFunc take = header->op < G_N_ELEMENTS(actions[0])
+                        ? actions[connection->phase][header->op]
+                        : take_wrong;
 
     connection->peer_alloc = header->buf_alloc;
     connection->peer_taken = header->fwd_cnt;

@@ -152,11 +152,11 @@ static void route(VdsVsock *vsock, const VdsVsockHeader *header)
 {
     if (header->src_cid != vsock->cid) {
         count_drop(vsock);
-    } else if (!is_known(header) || header->dst_cid == vsock->cid) {
-        reset_connection(vsock, header);
     } else if (header->dst_cid == VDS_VSOCK_HOST_CID && vsock->host &&
                header->type == VDS_VSOCK_STREAM) {
         vds_vsock_host_take(vsock->host, header, vsock->payload);
+    } else if (!is_known(header) || header->dst_cid == vsock->cid) {
+        reset_connection(vsock, header);
     } else if (!vds_vsock_hub_send(vsock->hub,
                                    vds_vsock_packet_new(header, vsock->payload))) {
         reset_connection(vsock, header);

@@ -109,8 +109,8 @@ void vds_vsock_host_free(VdsVsockHost *host); /* NULL is fine */
 bool vds_vsock_host_start(VdsVsockHost *host, VdsIoThread *thread, GError **error);
 void vds_vsock_host_stop(VdsVsockHost *host);  /* nothing moves until the next start */
 void vds_vsock_host_reset(VdsVsockHost *host); /* every connection ends */
-/* A packet of the driver to the host; `payload` has header->len bytes.  Of streams only.
- */
+/* A packet of the driver to the host, of a stream, with any operation; `payload` has
+ * header->len bytes. */
 void vds_vsock_host_take(VdsVsockHost *host, const VdsVsockHeader *header,
                          const uint8_t *payload);
 /* The port is not busy any more: sockets are read again. */

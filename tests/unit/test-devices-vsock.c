@@ -465,6 +465,26 @@ static void test_unknown(void **state)
     sock_close(&sock);
 }
 
+/* An operation that is none, or not now, ends the connection on both sides. */
+static void test_nonsense_in_a_connection(void **state)
+{
+    static const uint16_t ops[] = {0, REQUEST, RESPONSE, 8, UINT16_MAX};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(ops); i++) {
+        Sock sock = {0};
+        int fd;
+
+        sock_open(&sock, "", DOOR_SPLIT);
+        sock_post(&sock, 8, BUFFER);
+        fd = open_to_host(&sock, 0);
+        sock_send(&sock, (Header){.op = ops[i]}, NULL);
+        assert_next(&sock, RST, 0);
+        host_expect_end(fd);
+        close(fd);
+        sock_close(&sock);
+    }
+}
+
 static void test_lies(void **state)
 {
     static const struct {
@@ -720,6 +740,7 @@ int main(void)
         cmocka_unit_test(test_credit_that_is_overdrawn),
         cmocka_unit_test(test_credit_of_the_host),
         cmocka_unit_test(test_unknown),
+        cmocka_unit_test(test_nonsense_in_a_connection),
         cmocka_unit_test(test_lies),
         cmocka_unit_test(test_two_drivers),
         cmocka_unit_test(test_messages_are_cut),
