@@ -172,6 +172,8 @@ typedef struct {
     void (*queue_stop)(void *instance, VdsVirtQueue *queue);
     /* The driver wrote this part of the config space. */
     void (*config_written)(void *instance, unsigned offset, unsigned len);
+    /* The driver is here now with this address: its network is to learn of it. */
+    void (*announce)(void *instance, const uint8_t *mac /* VDS_MAC_BYTES */);
     /* After reset, on the thread that frees the device. */
     void (*free)(void *instance);
     /* (nullable) what the driver may write; a row of no bytes ends it */
@@ -179,6 +181,7 @@ typedef struct {
 } VdsDeviceOps;
 
 #define VDS_VIRTIO_MAX_CONFIG 4096
+#define VDS_MAC_BYTES 6
 
 /* What a device is before any driver found it.  A plain value; new() copies all of it. */
 typedef struct {
@@ -412,6 +415,9 @@ void vds_virtio_driver_set_vhost_state(VdsVirtioDevice *device,
                                        const VdsVhostState *state);
 void vds_virtio_driver_set_vhost_queue(VdsVirtioDevice *device, unsigned n,
                                        const VdsVhostQueue *queue);
+/* QUEUE: this device has no network. */
+bool vds_virtio_driver_announce(VdsVirtioDevice *device, const uint8_t mac[VDS_MAC_BYTES],
+                                GError **error);
 /* Off: `disabled`, and DRIVER_OK is gone, as QEMU has it for PCI. */
 void vds_virtio_driver_set_bus_master(VdsVirtioDevice *device, bool on);
 

@@ -279,6 +279,7 @@ static void net_start(void *instance)
         return;
     }
     net->active = true;
+    vds_net_announce_late(net);
 }
 
 static void net_stop(void *instance)
@@ -322,6 +323,7 @@ static void net_reset(void *instance)
     if (state->peer->ops->reset) {
         state->peer->ops->reset(state->peer);
     }
+    net->announces = false;
     g_clear_pointer(&net->burst, g_free);
     state->pairs = 1;
     g_clear_pointer(&state->filter, g_free);
@@ -355,6 +357,7 @@ const VdsDeviceOps vds_net_ops = {
     .reset = net_reset,
     .queue_reset = net_queue_reset,
     .queue_stop = net_queue_stop,
+    .announce = vds_net_announce,
     .free = net_free,
 };
 

@@ -268,6 +268,8 @@ struct VdsNet {
     unsigned n_queues;              /* of all pairs, and the control queue */
     uint16_t rx_size, tx_size, control_size;
     bool active;
+    bool announces; /* this address, when it starts */
+    uint8_t announced[VDS_NET_MAC_BYTES];
     bool multiqueue; /* the control queue stands behind all pairs */
     unsigned header_bytes;
     bool merges;            /* MRG_RXBUF */
@@ -286,6 +288,10 @@ static inline void vds_net_count(_Atomic uint64_t *count, unsigned n)
 
     atomic_store_explicit(count, before + n, memory_order_relaxed);
 }
+
+/* VdsDeviceOps.announce: at once, or once it is started (net-announce.c). */
+void vds_net_announce(void *instance, const uint8_t *mac);
+void vds_net_announce_late(VdsNet *net);
 
 /* After a reset. */
 void vds_net_held_drop(VdsNetHeld *held);

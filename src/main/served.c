@@ -47,13 +47,14 @@ enum { NET = 1 }; /* a device id */
  * for which it does not ask. */
 static uint64_t withheld(uint16_t device_id)
 {
-    static const struct {
+    const uint64_t net_alone = BIT(NET_MTU) | BIT(RARP);
+    const struct {
         uint16_t device_id;
         uint64_t features;
     } rows[] = {
-        {NET, BIT(CONFIG)},              /* net: the front-end's */
-        {4, BIT(CONFIG) | BIT(NET_MTU)}, /* rng has none */
-        {8, BIT(CONFIG) | BIT(NET_MTU)}, /* scsi: the front-end's */
+        {NET, BIT(CONFIG)},           /* net: the front-end's */
+        {4, BIT(CONFIG) | net_alone}, /* rng has none */
+        {8, BIT(CONFIG) | net_alone}, /* scsi: the front-end's */
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -61,7 +62,7 @@ static uint64_t withheld(uint16_t device_id)
             return rows[i].features;
         }
     }
-    return BIT(NET_MTU);
+    return net_alone;
 }
 
 bool vds_main_served_plug(VdsMainServed *served, VdsVirtioDevice *device,

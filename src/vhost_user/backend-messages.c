@@ -2,6 +2,8 @@
  * vhost_user: the back-end's table of requests, and what a request is answered with.
  * docs/interop/vhost-user.rst, "Communication" and "VHOST_USER_PROTOCOL_F_REPLY_ACK".
  */
+#include <string.h>
+
 #include "backend-priv.h"
 
 /* ---- requests too small for a file ----------------------------------------------- */
@@ -31,6 +33,20 @@ static bool set_mtu(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                                    message->u.u64, MIN_MTU, MAX_MTU);
     }
     return true;
+}
+
+/* The address as it lies in memory: six of the eight bytes. */
+static bool send_rarp(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
+                      VdsVhostUserMessage *reply, GError **error)
+{
+    uint8_t mac[VDS_MAC_BYTES];
+
+    memcpy(mac, &message->u.u64, sizeof(mac));
+    if (mac[0] & 1) {
+        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_PAYLOAD, "V1", "SEND_RARP",
+                                   "has the address of a group");
+    }
+    return vds_virtio_driver_announce(backend->device, mac, error);
 }
 
 /* Nobody waits for an answer of the front-end. */
@@ -82,6 +98,7 @@ static const VdsBackendHandler handlers[VDS_VHOST_USER_REQUEST_COUNT] = {
     [VDS_VHOST_USER_SET_PROTOCOL_FEATURES] = vds_backend_set_protocol,
     [VDS_VHOST_USER_GET_QUEUE_NUM] = get_queue_num,
     [VDS_VHOST_USER_SET_VRING_ENABLE] = vds_backend_set_enable,
+    [VDS_VHOST_USER_SEND_RARP] = send_rarp,
     [VDS_VHOST_USER_NET_SET_MTU] = set_mtu,
     [VDS_VHOST_USER_SET_BACKEND_REQ_FD] = set_channel,
     [VDS_VHOST_USER_GET_CONFIG] = vds_backend_get_config,
@@ -101,17 +118,12 @@ static const VdsBackendHandler handlers[VDS_VHOST_USER_REQUEST_COUNT] = {
 uint64_t vds_vhost_user_backend_protocol_features(void)
 {
     static const unsigned bits[] = {
-        VDS_VHOST_USER_P_MQ,
-        VDS_VHOST_USER_P_LOG_SHMFD,
-        VDS_VHOST_USER_P_REPLY_ACK,
-        VDS_VHOST_USER_P_NET_MTU,
-        VDS_VHOST_USER_P_BACKEND_REQ,
-        VDS_VHOST_USER_P_CONFIG,
-        VDS_VHOST_USER_P_INFLIGHT_SHMFD,
-        VDS_VHOST_USER_P_RESET_DEVICE,
-        VDS_VHOST_USER_P_CONFIGURE_MEM_SLOTS,
-        VDS_VHOST_USER_P_STATUS,
-        VDS_VHOST_USER_P_DEVICE_STATE,
+        VDS_VHOST_USER_P_MQ,           VDS_VHOST_USER_P_LOG_SHMFD,
+        VDS_VHOST_USER_P_RARP,         VDS_VHOST_USER_P_REPLY_ACK,
+        VDS_VHOST_USER_P_NET_MTU,      VDS_VHOST_USER_P_BACKEND_REQ,
+        VDS_VHOST_USER_P_CONFIG,       VDS_VHOST_USER_P_INFLIGHT_SHMFD,
+        VDS_VHOST_USER_P_RESET_DEVICE, VDS_VHOST_USER_P_CONFIGURE_MEM_SLOTS,
+        VDS_VHOST_USER_P_STATUS,       VDS_VHOST_USER_P_DEVICE_STATE,
     };
     uint64_t features = 0;
 

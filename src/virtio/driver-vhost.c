@@ -1,7 +1,8 @@
 /*
  * virtio: what the driver's door has for a vhost-user front-end: memory that changes
- * while queues run, rings that move, what queries show of that side.  Refuses to know
- * messages and sockets.  vhost-user: SET_MEM_TABLE, ADD_MEM_REG, SET_VRING_ADDR.
+ * while queues run, rings that move, what queries show of that side, and that it moved
+ * here.  Refuses to know messages and sockets.  vhost-user: SET_MEM_TABLE, ADD_MEM_REG,
+ * SET_VRING_ADDR, SEND_RARP.
  */
 #include "device-priv.h"
 
@@ -176,4 +177,30 @@ void vds_virtio_driver_set_vhost_queue(VdsVirtioDevice *device, unsigned n,
 
     /* Without its thread the device has no queues to speak of. */
     (void)vds_device_enter(device, vhost_task, &call, NULL);
+}
+
+/* ---- a driver that moved here ---------------------------------------------------- */
+
+typedef struct {
+    VdsVirtioDevice *device;
+    const uint8_t *mac;
+} AnnounceCall;
+
+static void announce_task(void *user)
+{
+    const AnnounceCall *call = user;
+
+    call->device->ops->announce(call->device->instance, call->mac);
+}
+
+bool vds_virtio_driver_announce(VdsVirtioDevice *device, const uint8_t mac[VDS_MAC_BYTES],
+                                GError **error)
+{
+    AnnounceCall call = {device, mac};
+
+    if (!device->ops || !device->ops->announce) {
+        return vds_device_refuse(device, error, VDS_VIRTIO_ERROR_QUEUE,
+                                 "there is no network to be told of an address");
+    }
+    return vds_device_enter(device, announce_task, &call, error);
 }

@@ -32,8 +32,8 @@ import vds
 
 VERSION, REPLY, NEED_REPLY = 1, 4, 8
 NO_FD = 0x100
-P_MQ, P_LOG_SHMFD, P_REPLY_ACK, P_CONFIG, P_INFLIGHT, P_RESET, P_SLOTS, P_STATUS = (
-    1 << bit for bit in (0, 1, 3, 9, 12, 13, 15, 16))
+P_MQ, P_LOG_SHMFD, P_RARP, P_REPLY_ACK, P_CONFIG, P_INFLIGHT, P_RESET, P_SLOTS, P_STATUS = (
+    1 << bit for bit in (0, 1, 2, 3, 9, 12, 13, 15, 16))
 F_LOG_ALL, F_INDIRECT, F_EVENT_IDX, F_PROTOCOL, F_VERSION_1, F_PACKED, F_IN_ORDER = (
     1 << bit for bit in (26, 28, 29, 30, 32, 34, 35))
 NEXT, WRITE, INDIRECT = 1, 2, 4
