@@ -273,7 +273,8 @@ struct VdsBlk {
     unsigned n_in_engine;    /* ops */
     unsigned n_lost;         /* of these: whose queue was reset */
     uint64_t now_ns;         /* as this turn, or its last batch, read the clock */
-    uint64_t told_ns;        /* of the last interrupt */
+    uint64_t told_ns;        /* of this turn's last interrupt */
+    unsigned n_untold;       /* requests given back since */
     VdsVirtQueue *dirty;     /* (nullable) has completions to flush */
     VdsBlkRequest *requests; /* (nullable) VDS_BLK_DEPTH, with the first driver */
     VdsBlkRequest *free;

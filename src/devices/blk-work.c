@@ -8,7 +8,8 @@
 
 #include "blk-priv.h"
 
-enum { QUIET_NS = 30000 }; /* between two interrupts of one turn */
+/* Between two interrupts of one turn: as long as neither has passed. */
+enum { QUIET_NS = 100000, QUIET_REQUESTS = 64 };
 
 /* ---- where requests are
  * ----------------------------------------------------------------
@@ -63,6 +64,7 @@ static void batch_give(VdsBlk *blk)
         vds_blk_work_free(request);
     }
     vds_virt_queue_complete_all(blk->dirty, ios, blk->n_done);
+    blk->n_untold += blk->n_done;
     blk->n_done = 0;
 }
 
@@ -70,6 +72,7 @@ static void tell(VdsBlk *blk)
 {
     if (vds_virt_queue_flush(blk->dirty)) {
         blk->told_ns = blk->now_ns = vds_blk_stats_now();
+        blk->n_untold = 0;
     }
 }
 
@@ -91,7 +94,7 @@ void vds_blk_work_flush(VdsBlk *blk)
 static void batch_show(VdsBlk *blk)
 {
     batch_give(blk);
-    if (blk->now_ns - blk->told_ns < QUIET_NS) {
+    if (blk->now_ns - blk->told_ns < QUIET_NS && blk->n_untold < QUIET_REQUESTS) {
         vds_virt_queue_show(blk->dirty);
     } else {
         tell(blk);

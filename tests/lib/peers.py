@@ -43,6 +43,16 @@ def folder():
         yield pathlib.Path(path)
 
 
+def wait_for_socket(process, sock, name):
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while not sock.is_socket():
+        if process.poll() is not None:
+            raise RuntimeError(f"{name} ended with status {process.returncode}")
+        if time.monotonic() > deadline:
+            raise RuntimeError(f"{name} does not listen on {sock}")
+        time.sleep(0.01)
+
+
 @contextlib.contextmanager
 def server(argv, sock):
     """Runs argv, which must listen on `sock`, until the block ends; killed if need be.
@@ -50,13 +60,7 @@ def server(argv, sock):
     said = tempfile.TemporaryFile()
     process = subprocess.Popen([str(word) for word in argv], stdin=subprocess.DEVNULL, stderr=said)
     try:
-        deadline = time.monotonic() + START_TIMEOUT_S
-        while not sock.is_socket():
-            if process.poll() is not None:
-                raise RuntimeError(f"{argv[0]} ended with status {process.returncode}")
-            if time.monotonic() > deadline:
-                raise RuntimeError(f"{argv[0]} does not listen on {sock}")
-            time.sleep(0.01)
+        wait_for_socket(process, sock, argv[0])
         yield process
     finally:
         process.terminate()

@@ -348,6 +348,51 @@ static void test_lazy_queue(void **state)
     fixture_clear(&fixture);
 }
 
+/* What is shown is there for a driver that looks; the one that waits hears of it later.
+ */
+static void show_task(void *user)
+{
+    VdsVirtQueue *queue = vds_virtio_device_get_virt_queue(((Loopback *)user)->device, 0);
+
+    loop_answer(vds_virt_queue_pop_one(queue));
+    vds_virt_queue_show(queue);
+}
+
+static void flush_task(void *user)
+{
+    VdsVirtQueue *queue = vds_virtio_device_get_virt_queue(((Loopback *)user)->device, 0);
+
+    ((Loopback *)user)->handles = vds_virt_queue_flush(queue);
+}
+
+static void test_show(void **state)
+{
+    VdsDeviceOps ops = loop_ops;
+    Fixture fixture;
+    VdsUsed used;
+
+    ops.handle = lazy_handle;
+    fixture_init(&fixture, &ops);
+    assert_true(driver_start(&fixture.driver, LOOP_SPLIT));
+    assert_true(driver_send(&fixture.driver, 0, "a"));
+    vds_io_thread_call(fixture.thread, show_task, &fixture.loop);
+    assert_int_equal(
+        vds_virtio_driver_take_interrupts(fixture.device, ignore_interrupt, NULL), 0);
+    vds_io_thread_call(fixture.thread, flush_task, &fixture.loop);
+    assert_int_equal(fixture.loop.handles, true); /* it interrupted */
+    assert_int_equal(
+        vds_virtio_driver_take_interrupts(fixture.device, ignore_interrupt, NULL), 1);
+
+    assert_true(vds_driver_ring_get_used(fixture.driver.ring, &used, NULL) && used.token);
+    assert_true(driver_send(&fixture.driver, 0, "b"));
+    vds_io_thread_call(fixture.thread, show_task, &fixture.loop);
+    assert_true(vds_driver_ring_get_used(fixture.driver.ring, &used, NULL) && used.token);
+    vds_io_thread_call(fixture.thread, flush_task, &fixture.loop);
+    vds_io_thread_call(fixture.thread, flush_task, &fixture.loop);
+    assert_int_equal(fixture.loop.handles, false); /* there is nothing to tell */
+    fixture_clear(&fixture);
+}
+
 /* ---- drivers that do wrong ---- */
 
 static void note_interrupt(unsigned n, void *user)
@@ -716,6 +761,7 @@ int main(void)
         cmocka_unit_test(test_handle_has_a_budget),
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_lazy_queue),
+        cmocka_unit_test(test_show),
         cmocka_unit_test(test_broken_alone),
         cmocka_unit_test(test_broken_by_the_device),
         cmocka_unit_test(test_queue_refusals),

@@ -174,11 +174,13 @@ static bool pop_one(World *world)
     return true;
 }
 
-static void publish(World *world)
+/* `shown`: some before it were, and nobody asked whether to be told. */
+static void publish(World *world, bool shown)
 {
     bool wanted = false;
 
-    assert_true(vds_vring_publish(world->device, &wanted, NULL));
+    assert_true(
+        (shown ? vds_vring_notify : vds_vring_publish)(world->device, &wanted, NULL));
     world->interrupted |= wanted;
     world->interrupts += wanted;
 }
@@ -186,6 +188,8 @@ static void publish(World *world)
 /* Pushes some, any first. */
 static void finish_some(World *world)
 {
+    bool shown = false;
+
     for (unsigned n = chance(world, world->n_held + 1); n > 0; n--) {
         unsigned i = chance(world, world->n_held);
         VdsRequest *request = world->held[i];
@@ -193,11 +197,20 @@ static void finish_some(World *world)
         world->held[i] = world->held[--world->n_held];
         assert_true(
             vds_vring_push(world->device, request, (uint32_t)request->in_bytes, NULL));
-        if (chance(world, 3) == 0) {
-            publish(world);
+        switch (chance(world, 4)) {
+        case 0:
+            publish(world, shown);
+            shown = false;
+            break;
+        case 1:
+            assert_true(vds_vring_show(world->device, NULL));
+            shown = true;
+            break;
+        default:
+            break; /* with the next one */
         }
     }
-    publish(world);
+    publish(world, shown);
 }
 
 static void serve(World *world)
@@ -336,7 +349,7 @@ static void push_one(World *world)
 {
     if (world->n_held > 0) {
         assert_true(vds_vring_push(world->device, world->held[--world->n_held], 0, NULL));
-        publish(world);
+        publish(world, false);
     }
 }
 
