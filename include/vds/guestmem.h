@@ -105,10 +105,6 @@ bool vds_guest_map_has(const VdsGuestMap *map, uint64_t gpa, uint64_t len);
  * copied if any is outside. */
 bool vds_guest_map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
                         GError **error);
-/* The same for a device, which works in the memory, writable, instead of looking at it:
- * faster, as it may note that memory vanished where areas note it. */
-bool vds_guest_map_take(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
-                        GError **error);
 /* n little-endian words, into host order.  Every byte is read once; a word that one
  * region holds and that is aligned in the host is one relaxed atomic load.  UNMAPPED or
  * VANISHED as above, and the content of `to` is then undefined. */
@@ -231,6 +227,49 @@ VDS_GUEST_AREA_STORE(32, , __ATOMIC_RELAXED)
 VDS_GUEST_AREA_STORE(32, _release, __ATOMIC_RELEASE)
 VDS_GUEST_AREA_STORE(64, , __ATOMIC_RELAXED)
 VDS_GUEST_AREA_STORE(64, _release, __ATOMIC_RELEASE)
+
+/* ---- VdsGuestWindow: where buffers are, mostly ----------------------------------------
+ */
+
+/* A map as a device sees it, who works in the memory instead of looking at it, with the
+ * region that was reached last: the next buffer is most often in there.  Plain; the map
+ * is borrowed and writable.  One thread at a time.  Memory that vanishes is noted as
+ * under areas. */
+typedef struct {
+    const VdsGuestMap *map;
+    /* The room's own. */
+    uint64_t first, last;  /* of the region; first > last: none yet */
+    uint8_t *direct;       /* its first byte */
+    const uintptr_t *gone; /* (nullable) */
+} VdsGuestWindow;
+
+static inline void vds_guest_window_init(VdsGuestWindow *window, const VdsGuestMap *map)
+{
+    *window = (VdsGuestWindow){.map = map, .first = 1};
+}
+
+/* Is all of it in there?  len is not 0. */
+static inline bool vds_guest_window_holds(const VdsGuestWindow *window, uint64_t gpa,
+                                          uint64_t len)
+{
+    return gpa >= window->first && gpa <= window->last && len - 1 <= window->last - gpa;
+}
+
+/* Looks for it elsewhere; as vds_guest_map_has(). */
+bool vds_guest_window_find(VdsGuestWindow *window, uint64_t gpa, uint64_t len);
+
+static inline bool vds_guest_window_has(VdsGuestWindow *window, uint64_t gpa,
+                                        uint64_t len)
+{
+    return G_LIKELY(vds_guest_window_holds(window, gpa, len)) ||
+           vds_guest_window_find(window, gpa, len);
+}
+
+/* As vds_guest_map_read() and vds_guest_map_write(). */
+bool vds_guest_window_read(VdsGuestWindow *window, uint64_t gpa, void *to, size_t len,
+                           GError **error);
+bool vds_guest_window_write(VdsGuestWindow *window, uint64_t gpa, const void *from,
+                            size_t len, GError **error);
 
 /* ---- VdsGuestRam: memory of our own, for others to map -------------------------------
  */

@@ -12,14 +12,6 @@
 #include "map-priv.h"
 #include "sigbus-priv.h"
 
-/* The region that holds gpa if all of [gpa, gpa + len), len > 0, is mapped. */
-static const MapRegion *map_find_span(const VdsGuestMap *map, uint64_t gpa, uint64_t len)
-{
-    const MapRegion *region = map_find(map, gpa);
-
-    return region && len - 1 <= region->span_last - gpa ? region : NULL;
-}
-
 bool vds_guest_map_has(const VdsGuestMap *map, uint64_t gpa, uint64_t len)
 {
     return len == 0 || map_find_span(map, gpa, len) != NULL;
@@ -73,12 +65,9 @@ static const MapRegion *map_find_writable(const VdsGuestMap *map, uint64_t gpa,
     return region;
 }
 
-/* How one piece of a region is copied; false: it vanished. */
-typedef bool (*ReadFunc)(const MapRegion *region, void *to, const uint8_t *from,
-                         size_t len);
-
-/* Changes nothing, whatever becomes of the file. */
-static bool look(const MapRegion *region, void *to, const uint8_t *from, size_t len)
+/* Out of one region, and nothing changes, whatever becomes of the file. */
+static bool region_look(const MapRegion *region, void *to, const uint8_t *from,
+                        size_t len)
 {
     if (region->guarded) {
         return vds_guarded_load(to, from, len) && is_whole(region, from, len);
@@ -87,17 +76,8 @@ static bool look(const MapRegion *region, void *to, const uint8_t *from, size_t 
     return true;
 }
 
-static bool take(const MapRegion *region, void *to, const uint8_t *from, size_t len)
-{
-    if (region->guarded && !region->mapping->watched) {
-        return vds_guarded_load(to, from, len);
-    }
-    vds_relaxed_load(to, from, len);
-    return !region->guarded || is_whole(region, from, len);
-}
-
-static inline bool map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
-                            ReadFunc read, GError **error)
+bool vds_guest_map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
+                        GError **error)
 {
     const MapRegion *region = NULL;
     uint8_t *bytes = to;
@@ -112,10 +92,9 @@ static inline bool map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size
         return false;
     }
     for (size_t left = len; left > 0; region++) {
-        const uint8_t *from = region->hva + (at - region->config.gpa);
         size_t piece = piece_in(region, at, left);
 
-        if (!read(region, bytes, from, piece)) {
+        if (!region_look(region, bytes, region->hva + (at - region->config.gpa), piece)) {
             return set_vanished(region, gpa, len, error);
         }
         bytes += piece;
@@ -125,29 +104,17 @@ static inline bool map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size
     return true;
 }
 
-bool vds_guest_map_read(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
-                        GError **error)
-{
-    return map_read(map, gpa, to, len, look, error);
-}
-
-bool vds_guest_map_take(const VdsGuestMap *map, uint64_t gpa, void *to, size_t len,
-                        GError **error)
-{
-    return map_read(map, gpa, to, len, take, error);
-}
-
 /* Into [at, at + len) of one region. */
 static bool region_write(const MapRegion *region, uint64_t at, const void *from,
                          size_t len)
 {
     uint8_t *to = region->hva + (at - region->config.gpa);
 
-    if (region->guarded && !region->mapping->watched) {
-        return vds_guarded_store(to, from, len);
+    if (region->guarded) {
+        return vds_guarded_store(to, from, len) && is_whole(region, to, len);
     }
     vds_relaxed_store(to, from, len);
-    return !region->guarded || is_whole(region, to, len);
+    return true;
 }
 
 static bool map_write(const VdsGuestMap *map, uint64_t gpa, const void *from, size_t len,

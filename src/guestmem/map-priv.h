@@ -72,6 +72,15 @@ static inline const MapRegion *map_find(const VdsGuestMap *map, uint64_t gpa)
                                                                : NULL;
 }
 
+/* The region that holds gpa if all of [gpa, gpa + len), len > 0, is mapped. */
+static inline const MapRegion *map_find_span(const VdsGuestMap *map, uint64_t gpa,
+                                             uint64_t len)
+{
+    const MapRegion *region = map_find(map, gpa);
+
+    return region && len - 1 <= region->span_last - gpa ? region : NULL;
+}
+
 /* What vanished under a ring's words stays away, also from copies (and queries). */
 static inline bool is_whole(const MapRegion *region, const uint8_t *hva, size_t len)
 {

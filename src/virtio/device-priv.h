@@ -96,13 +96,13 @@ struct VdsVirtQueue {
     VdsVring *ring;       /* (nullable) */
     uint32_t out;         /* requests of this epoch that the device has */
     bool draining;        /* who gives back the last of them says so */
-    uint64_t epoch;   /* of the ring; requests of an older one are void.  Changed on the
-                         I/O thread, which reads it without the lock */
-    VdsGuestMap *map; /* the ring's; borrowed from it, and read like epoch */
-    bool notify;      /* the driver was asked for kicks */
-    bool unpublished; /* something was completed and not shown */
-    bool untold;      /* it was shown, and the driver not asked whether to be told */
-    int call_fd;      /* of somebody else; -1 */
+    uint64_t epoch; /* of the ring; requests of an older one are void.  Changed on the
+                       I/O thread, which reads it without the lock */
+    VdsGuestWindow window; /* of the ring's map; changed and read like epoch */
+    bool notify;           /* the driver was asked for kicks */
+    bool unpublished;      /* something was completed and not shown */
+    bool untold;           /* it was shown, and the driver not asked whether to be told */
+    int call_fd;           /* of somebody else; -1 */
 };
 
 static inline void vds_device_lock(const VdsVirtioDevice *device)

@@ -43,7 +43,7 @@ static void set_ring(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
         vds_vring_set_extra(ring, sizeof(VdsIo));
     }
     queue->ring = ring;
-    queue->map = map;
+    vds_guest_window_init(&queue->window, map);
     queue->epoch++;
     queue->out = 0;
     queue->notify = true; /* as rings start */
@@ -77,7 +77,7 @@ bool vds_queue_move(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fa
         return false;
     }
     vds_vring_set_log(queue->ring, queue->setup.log, queue->setup.log_used);
-    queue->map = setup->map;
+    vds_guest_window_init(&queue->window, setup->map);
     return true;
 }
 
@@ -121,12 +121,12 @@ bool vds_virt_queue_is_enabled(const VdsVirtQueue *queue)
 
 bool vds_virt_queue_has_memory(const VdsVirtQueue *queue, uint64_t gpa, uint64_t len)
 {
-    return queue->map && vds_guest_map_has(queue->map, gpa, len);
+    return queue->window.map && vds_guest_map_has(queue->window.map, gpa, len);
 }
 
 bool vds_virt_queue_discard(VdsVirtQueue *queue, uint64_t gpa, uint64_t len)
 {
-    return queue->map && vds_guest_map_discard(queue->map, gpa, len, NULL);
+    return queue->window.map && vds_guest_map_discard(queue->window.map, gpa, len, NULL);
 }
 
 /* ---- requests ---------------------------------------------------------------------- */

@@ -7,19 +7,13 @@
 #include "device-priv.h"
 
 /* Moves [gpa, gpa + len) to or from the caller's bytes. */
-typedef bool (*SpanFunc)(const VdsGuestMap *map, uint64_t gpa, void *bytes, size_t len,
+typedef bool (*SpanFunc)(VdsGuestWindow *window, uint64_t gpa, void *bytes, size_t len,
                          GError **error);
 
-static bool span_read(const VdsGuestMap *map, uint64_t gpa, void *bytes, size_t len,
-                      GError **error)
-{
-    return vds_guest_map_take(map, gpa, bytes, len, error);
-}
-
-static bool span_write(const VdsGuestMap *map, uint64_t gpa, void *bytes, size_t len,
+static bool span_write(VdsGuestWindow *window, uint64_t gpa, void *bytes, size_t len,
                        GError **error)
 {
-    return vds_guest_map_write(map, gpa, bytes, len, error);
+    return vds_guest_window_write(window, gpa, bytes, len, error);
 }
 
 /* A reset took the ring away, and the driver may use the memory for something else. */
@@ -55,7 +49,7 @@ static uint32_t here(const VdsStream *stream, uint64_t len)
 
 static inline size_t each_span(VdsStream *stream, void *bytes, size_t len, SpanFunc func)
 {
-    const VdsVirtQueue *queue = stream->io->queue;
+    VdsVirtQueue *queue = stream->io->queue;
     g_autoptr(GError) error = NULL;
     size_t moved = 0;
 
@@ -63,7 +57,7 @@ static inline size_t each_span(VdsStream *stream, void *bytes, size_t len, SpanF
     while (moved < len) {
         uint32_t part = here(stream, len - moved);
 
-        if (!func(queue->map, stream->spans[stream->at].gpa + stream->into,
+        if (!func(&queue->window, stream->spans[stream->at].gpa + stream->into,
                   (uint8_t *)bytes + moved, part, &error)) {
             vds_virtio_device_break(queue->device, "R6: a buffer of queue %u: %s",
                                     queue->index, error->message);
@@ -77,7 +71,7 @@ static inline size_t each_span(VdsStream *stream, void *bytes, size_t len, SpanF
 
 size_t vds_stream_read(VdsStream *stream, void *to, size_t len)
 {
-    return each_span(stream, to, len, span_read);
+    return each_span(stream, to, len, vds_guest_window_read);
 }
 
 size_t vds_stream_write(VdsStream *stream, const void *from, size_t len)
@@ -109,7 +103,8 @@ static size_t each_file_span(VdsStream *stream, const VdsGuestFile *file, size_t
 
     len = (size_t)MIN(len, vds_stream_left(stream));
     while (moved < len) {
-        part = func(stream->io->queue->map, stream->spans[stream->at].gpa + stream->into,
+        part = func(stream->io->queue->window.map,
+                    stream->spans[stream->at].gpa + stream->into,
                     here(stream, len - moved), &rest);
         if (part == 0) {
             break;
