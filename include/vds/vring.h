@@ -211,6 +211,7 @@ typedef struct {
     uint32_t n_out, n_in;         /* spans that the device reads, and writes */
     const VdsSpan *spans;         /* n_out, then n_in; each was mapped at the pop */
     uint64_t out_bytes, in_bytes; /* together at most 2^32 */
+    uint32_t written;             /* the caller's word, for vds_vring_push_some() */
     void *extra;                  /* the caller's: see vds_vring_set_extra() */
 } VdsRequest;
 
@@ -248,6 +249,9 @@ void vds_vring_unpop(VdsVring *ring, VdsRequest *request);
  * request->in_bytes.  The request is consumed, also by a fault (R6). */
 bool vds_vring_push(VdsVring *ring, VdsRequest *request, uint32_t written,
                     GError **fault);
+/* The same for n of them, each with what its `written` says. */
+bool vds_vring_push_some(VdsVring *ring, VdsRequest *const *requests, size_t n,
+                         GError **fault);
 /* Shows the driver all that was pushed, at once.  *interrupt: it wants to be told.
  * Faults P5 to P7, R6. */
 bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault);

@@ -282,17 +282,29 @@ static void drain_task(void *user)
     vds_queue_drain(user);
 }
 
-/* With the lock held.  The first fault is the one that is told. */
-static void push_one(VdsVirtQueue *queue, VdsIo *io, uint64_t written, GError **fault)
+/* With the lock held.  What is void is freed. */
+static void push_batch(VdsVirtQueue *queue, VdsIo *const *ios, size_t n,
+                       const uint64_t *written, GError **fault)
 {
-    g_assert(written <= io->in.total);
-    if (io->epoch == queue->epoch) {
+    VdsRequest *requests[BATCH];
+    unsigned valid = 0;
+
+    for (size_t i = 0; i < n; i++) {
+        VdsRequest *request = ios[i]->request;
+        uint64_t bytes = written ? written[i] : ios[i]->in.done;
+
+        g_assert(bytes <= ios[i]->in.total);
+        if (ios[i]->epoch == queue->epoch) {
+            request->written = (uint32_t)bytes;
+            requests[valid++] = request;
+        } else {
+            vds_request_free(request);
+        }
+    }
+    if (valid > 0) {
         queue->unpublished = true;
-        vds_vring_push(queue->ring, io->request, (uint32_t)written,
-                       *fault ? NULL : fault);
-        queue->out--;
-    } else {
-        vds_request_free(io->request);
+        queue->out -= valid;
+        vds_vring_push_some(queue->ring, requests, valid, *fault ? NULL : fault);
     }
 }
 
@@ -306,8 +318,9 @@ static void push_some(VdsVirtQueue *queue, VdsIo *const *ios, size_t n,
 
     pthread_mutex_lock(&queue->lock);
     before = queue->out;
-    for (size_t i = 0; i < n; i++) {
-        push_one(queue, ios[i], written ? written[i] : ios[i]->in.done, &fault);
+    for (size_t i = 0; i < n; i += BATCH) { /* the first fault is the one that is told */
+        push_batch(queue, ios + i, MIN(n - i, BATCH), written ? written + i : NULL,
+                   &fault);
     }
     last = queue->out == 0 && before > 0 && queue->draining;
     pthread_mutex_unlock(&queue->lock);

@@ -4,7 +4,7 @@
  * Reads and writes the one descriptor ring.  Position and wrap counter of what is taken
  * next and of what is used next are the ring's whole state; `inuse` counts slots.
  */
-#include "device-priv.h"
+#include "device-loop.h"
 
 static VdsDesc desc_of(const uint64_t words[2])
 {
@@ -14,7 +14,7 @@ static VdsDesc desc_of(const uint64_t words[2])
                      .flags = (uint16_t)(words[1] >> 48)};
 }
 
-static bool packed_has_available(VdsVring *ring, bool *available, GError **fault)
+static inline bool packed_has_available(VdsVring *ring, bool *available, GError **fault)
 {
     /* Acquire: pairs with the driver's release of a list's first flags, which it stores
      * last; the list is seen after them. */
@@ -113,7 +113,7 @@ static bool check_id(const VdsVring *ring, uint16_t id, GError **fault)
     return true;
 }
 
-static bool packed_take(VdsVring *ring, Request *request, GError **fault)
+static inline bool packed_take(VdsVring *ring, Request *request, GError **fault)
 {
     const Walk walk = {ring, request, MAX(ring->num, VDS_VRING_CHAIN_MAX)};
     uint16_t slot = ring->last_avail;
@@ -175,16 +175,16 @@ static void packed_put_back(VdsVring *ring, const Request *request)
 
 /* The first of a batch is kept back: with it the driver sees all (2.8.9: so that it never
  * sees a part of a request of several buffers). */
-static bool packed_push(VdsVring *ring, const Request *request, GError **fault)
+static inline bool packed_push(VdsVring *ring, const Request *request, GError **fault)
 {
     uint16_t slot = ring->used_idx;
     bool wrap = ring->used_wrap;
     uint64_t word1 = 0;
 
     packed_advance(ring->num, ring->unpublished, &slot, &wrap);
-    word1 =
-        packed_word(request->written, request->pub.id,
-                    packed_used_flags(wrap) | (request->written ? VDS_DESC_F_WRITE : 0));
+    word1 = packed_word(request->pub.written, request->pub.id,
+                        packed_used_flags(wrap) |
+                            (request->pub.written ? VDS_DESC_F_WRITE : 0));
     if (ring->unpublished == 0) {
         ring->first_word1 = word1;
     } else if (!vds_guest_area_store_u64(&ring->areas.desc, UINT64_C(16) * slot + 8,
@@ -245,12 +245,27 @@ static bool packed_disarm(VdsVring *ring, GError **fault)
     return ok;
 }
 
+/* ---- batches ---- */
+
+static bool packed_take_some(VdsVring *ring, VdsRequest **requests, size_t max, size_t *n,
+                             GError **fault)
+{
+    return requests_take(ring, packed_has_available, packed_take, requests, max, n,
+                         fault);
+}
+
+static bool packed_push_some(VdsVring *ring, VdsRequest *const *requests, size_t n,
+                             GError **fault)
+{
+    return requests_push(ring, packed_push, requests, n, fault);
+}
+
 const VdsVringOps vds_vring_packed_ops = {
     .has_available = packed_has_available,
-    .take = packed_take,
+    .take_some = packed_take_some,
     .put_back = packed_put_back,
     .take_again = packed_take_again,
-    .push = packed_push,
+    .push_some = packed_push_some,
     .publish = packed_publish,
     .should_interrupt = packed_should_interrupt,
     .arm = packed_arm,

@@ -14,23 +14,31 @@ typedef struct Request {
     struct Request *next, *prev; /* in the pool (next), or by age (in order) */
     VdsSpan *spans;
     uint32_t cap;
-    uint32_t written;
     bool done;       /* pushed; in order it may still wait for an older one */
     uint16_t behind; /* last_avail when it had been popped */
     bool again;      /* it was in flight when another device ended */
     uint16_t entry;  /* in the region for requests in flight */
 } Request;
 
+/* A format's steps.  Is there a request at last_avail?  Acquires what the driver stored
+ * before. */
+typedef bool (*HasAvailableFunc)(VdsVring *ring, bool *available, GError **fault);
+/* Reads it, it was just said to be there, into an emptied request and moves on. */
+typedef bool (*TakeFunc)(VdsVring *ring, Request *request, GError **fault);
+/* Writes its used entry, which the driver sees with the batch. */
+typedef bool (*PushFunc)(VdsVring *ring, const Request *request, GError **fault);
+
 typedef struct {
-    /* Is there a request at last_avail?  Acquires what the driver stored before. */
-    bool (*has_available)(VdsVring *ring, bool *available, GError **fault);
-    /* Reads it, has_available() just said so, into an emptied request and moves on. */
-    bool (*take)(VdsVring *ring, Request *request, GError **fault);
+    HasAvailableFunc has_available;
+    /* Appends to requests[*n] what is available, until there are max. */
+    bool (*take_some)(VdsVring *ring, VdsRequest **requests, size_t max, size_t *n,
+                      GError **fault);
     void (*put_back)(VdsVring *ring, const Request *request); /* the last one taken */
     /* Makes the request of an entry of the region for requests in flight; last_avail and
      * inuse count it already. */
     bool (*take_again)(VdsVring *ring, Request *request, uint16_t entry, GError **fault);
-    bool (*push)(VdsVring *ring, const Request *request, GError **fault);
+    bool (*push_some)(VdsVring *ring, VdsRequest *const *requests, size_t n,
+                      GError **fault);
     bool (*publish)(VdsVring *ring, GError **fault);
     bool (*should_interrupt)(VdsVring *ring, bool *interrupt, GError **fault);
     /* Asks for a kick at last_avail, or for none. */
@@ -41,6 +49,7 @@ typedef struct {
 struct VdsVring {
     const VdsVringOps *ops;
     VdsGuestMap *map; /* owned */
+    VdsGuestWindow window;
     VdsRingAreas areas;
     uint32_t num;
     bool event_idx, indirect, in_order;
@@ -97,16 +106,49 @@ typedef struct {
     uint32_t limit; /* descriptors */
 } Walk;
 
-/* Appends a descriptor's buffer: S9 to S13, I6.  `where` names it in a message. */
-bool vds_walk_add(const Walk *walk, const VdsDesc *desc, uint32_t i, GError **fault);
+/* Bytes of one request. */
+#define VDS_REQUEST_MAX (UINT64_C(1) << 32)
+
+void vds_walk_grow(Request *request);
+/* Which of S9 to S13 and I6 a descriptor breaks, one of them; false. */
+bool vds_walk_refuse(const Walk *walk, const VdsDesc *desc, uint32_t i, GError **fault);
+
+/* Appends a descriptor's buffer.  `i` names it in a message. */
+static inline bool vds_walk_add(const Walk *walk, const VdsDesc *desc, uint32_t i,
+                                GError **fault)
+{
+    VdsRequest *request = &walk->request->pub;
+    bool writable = desc->flags & VDS_DESC_F_WRITE;
+    uint32_t n = request->n_out + request->n_in;
+
+    if (G_UNLIKELY(desc->len == 0 || (!writable && request->n_in > 0) ||
+                   !vds_guest_window_has(&walk->ring->window, desc->addr, desc->len) ||
+                   request->out_bytes + request->in_bytes + desc->len > VDS_REQUEST_MAX ||
+                   n >= walk->limit)) {
+        return vds_walk_refuse(walk, desc, i, fault);
+    }
+    if (G_UNLIKELY(n == walk->request->cap)) {
+        vds_walk_grow(walk->request);
+    }
+    walk->request->spans[n] = (VdsSpan){desc->addr, desc->len};
+    *(writable ? &request->n_in : &request->n_out) += 1;
+    *(writable ? &request->in_bytes : &request->out_bytes) += desc->len;
+    return true;
+}
 /* The table that a descriptor refers to: I1, I3, I5.  *n is its length. */
 bool vds_walk_table(const Walk *walk, const VdsDesc *desc, VdsGuestArea *table,
                     uint32_t *n, GError **fault);
 /* Behind the last entry of it: R6 if it vanished, whatever its zeroes looked like. */
 bool vds_walk_end(const VdsGuestArea *table, bool ok, GError **fault);
 /* Descriptor i of an area, each word read once. */
-bool vds_area_read_desc(const VdsGuestArea *area, uint32_t i, uint64_t words[2],
-                        GError **fault);
+static inline bool vds_area_read_desc(const VdsGuestArea *area, uint32_t i,
+                                      uint64_t words[2], GError **fault)
+{
+    uint64_t offset = UINT64_C(16) * i;
+
+    return vds_guest_area_load_u64(area, offset, &words[0], fault) &&
+           vds_guest_area_load_u64(area, offset + 8, &words[1], fault);
+}
 
 /* ---- requests in flight (vhost-user: inflight I/O tracking) ---- */
 

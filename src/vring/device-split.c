@@ -4,7 +4,7 @@
  * Reads avail and the descriptor table, writes used.  num is a power of two (C1), so
  * that a free-running index is masked.
  */
-#include "device-priv.h"
+#include "device-loop.h"
 
 static uint32_t slot_of(const VdsVring *ring, uint16_t idx)
 {
@@ -12,7 +12,7 @@ static uint32_t slot_of(const VdsVring *ring, uint16_t idx)
 }
 
 /* avail.idx is read only when all it said before was taken, as QEMU does. */
-static bool split_has_available(VdsVring *ring, bool *available, GError **fault)
+static inline bool split_has_available(VdsVring *ring, bool *available, GError **fault)
 {
     uint16_t idx = 0;
 
@@ -55,7 +55,8 @@ static bool check_next(const Table *table, const VdsDesc *desc, GError **fault)
     return true;
 }
 
-static bool read_desc(const Table *table, uint32_t i, VdsDesc *desc, GError **fault)
+static inline bool read_desc(const Table *table, uint32_t i, VdsDesc *desc,
+                             GError **fault)
 {
     uint64_t words[2];
 
@@ -69,13 +70,13 @@ static bool read_desc(const Table *table, uint32_t i, VdsDesc *desc, GError **fa
     return true;
 }
 
-/* From entry i on.  *last is where it ended: at the end, or at a reference to a table
- * (direct chains only). */
+/* From entry i on, which *last holds.  *last is where it ended: at the end, or at a
+ * reference to a table (direct chains only). */
 static bool follow(const Walk *walk, const Table *table, uint32_t i, VdsDesc *last,
                    GError **fault)
 {
     for (uint32_t count = 0; count < table->n; count++) {
-        if (!read_desc(table, i, last, fault)) {
+        if (count > 0 && !read_desc(table, i, last, fault)) {
             return false;
         }
         if (last->flags & VDS_DESC_F_INDIRECT) {
@@ -111,10 +112,21 @@ static bool follow_table(const Walk *walk, const VdsDesc *desc, GError **fault)
                                "flags 0x%x: INDIRECT together with NEXT", desc->flags);
     }
     return vds_walk_table(walk, desc, &area, &table.n, fault) &&
-           vds_walk_end(&area, follow(walk, &table, 0, &last, fault), fault);
+           vds_walk_end(&area,
+                        read_desc(&table, 0, &last, fault) &&
+                            follow(walk, &table, 0, &last, fault),
+                        fault);
 }
 
-static bool check_head(const VdsVring *ring, uint16_t head, GError **fault)
+/* A chain of more than one, or a table; not inlined: most are one descriptor. */
+G_NO_INLINE static bool follow_all(const Walk *walk, const Table *table, uint16_t head,
+                                   VdsDesc first, GError **fault)
+{
+    return follow(walk, table, head, &first, fault) &&
+           (!(first.flags & VDS_DESC_F_INDIRECT) || follow_table(walk, &first, fault));
+}
+
+static inline bool check_head(const VdsVring *ring, uint16_t head, GError **fault)
 {
     if (head >= ring->num) {
         return vds_vring_fault(fault, VDS_RULE_S1,
@@ -128,16 +140,19 @@ static bool check_head(const VdsVring *ring, uint16_t head, GError **fault)
     return true;
 }
 
-static bool collect(VdsVring *ring, Request *request, uint16_t head, GError **fault)
+static inline bool collect(VdsVring *ring, Request *request, uint16_t head,
+                           GError **fault)
 {
     const Table table = {.area = &ring->areas.desc, .n = ring->num};
     const Walk walk = {ring, request, MAX(ring->num, VDS_VRING_CHAIN_MAX)};
-    VdsDesc last;
+    VdsDesc first;
 
-    if (!check_head(ring, head, fault) || !follow(&walk, &table, head, &last, fault)) {
+    if (!check_head(ring, head, fault) || !read_desc(&table, head, &first, fault)) {
         return false;
     }
-    if ((last.flags & VDS_DESC_F_INDIRECT) && !follow_table(&walk, &last, fault)) {
+    if (G_LIKELY(!(first.flags & (VDS_DESC_F_NEXT | VDS_DESC_F_INDIRECT)))
+            ? !vds_walk_add(&walk, &first, head, fault)
+            : !follow_all(&walk, &table, head, first, fault)) {
         return false;
     }
     request->pub.id = head;
@@ -145,7 +160,7 @@ static bool collect(VdsVring *ring, Request *request, uint16_t head, GError **fa
     return true;
 }
 
-static bool split_take(VdsVring *ring, Request *request, GError **fault)
+static inline bool split_take(VdsVring *ring, Request *request, GError **fault)
 {
     uint16_t head = 0;
 
@@ -168,13 +183,13 @@ static void split_put_back(VdsVring *ring, const Request *request)
 
 /* ---- used ---- */
 
-static bool split_push(VdsVring *ring, const Request *request, GError **fault)
+static inline bool split_push(VdsVring *ring, const Request *request, GError **fault)
 {
     uint32_t slot = slot_of(ring, (uint16_t)(ring->used_idx + ring->unpublished));
     uint64_t offset = SPLIT_RING + (uint64_t)SPLIT_USED_ELEM * slot;
 
     if (!vds_guest_area_store_u32(&ring->areas.used, offset, request->pub.id, fault) ||
-        !vds_guest_area_store_u32(&ring->areas.used, offset + 4, request->written,
+        !vds_guest_area_store_u32(&ring->areas.used, offset + 4, request->pub.written,
                                   fault)) {
         return false;
     }
@@ -247,12 +262,26 @@ static bool split_disarm(VdsVring *ring, GError **fault)
     return ring->event_idx || store_used(ring, SPLIT_FLAGS, SPLIT_NO_NOTIFY, fault);
 }
 
+/* ---- batches ---- */
+
+static bool split_take_some(VdsVring *ring, VdsRequest **requests, size_t max, size_t *n,
+                            GError **fault)
+{
+    return requests_take(ring, split_has_available, split_take, requests, max, n, fault);
+}
+
+static bool split_push_some(VdsVring *ring, VdsRequest *const *requests, size_t n,
+                            GError **fault)
+{
+    return requests_push(ring, split_push, requests, n, fault);
+}
+
 const VdsVringOps vds_vring_split_ops = {
     .has_available = split_has_available,
-    .take = split_take,
+    .take_some = split_take_some,
     .put_back = split_put_back,
     .take_again = collect,
-    .push = split_push,
+    .push_some = split_push_some,
     .publish = split_publish,
     .should_interrupt = split_should_interrupt,
     .arm = split_arm,

@@ -1,10 +1,9 @@
 /*
  * vring: the device's side, as far as the two formats have it in common.
  *
- * Owns the requests: recycled, known by id while they are out, and kept by age where
- * they go back in order.  Refuses to know where a format keeps its indices in memory.
+ * Refuses to know where a format keeps its indices in memory.
  */
-#include "device-priv.h"
+#include "device-loop.h"
 
 /* ---- requests ---- */
 
@@ -18,73 +17,24 @@ void vds_request_free(VdsRequest *request)
     }
 }
 
-static Request *pool_take(VdsVring *ring)
-{
-    Request *request = ring->pool;
-
-    if (!request) {
-        request = g_malloc0(sizeof(Request) + ring->extra);
-        request->ring = ring;
-        request->pub.extra = request + 1;
-        return request;
-    }
-    ring->pool = request->next;
-    request->pub = (VdsRequest){.extra = request->pub.extra, .spans = request->spans};
-    request->next = request->prev = NULL;
-    request->done = request->again = false;
-    return request;
-}
-
-static void pool_give(VdsVring *ring, Request *request)
-{
-    request->next = ring->pool;
-    ring->pool = request;
-}
-
-/* By id, and by age where they go back in that order. */
-static void enlist(VdsVring *ring, Request *request)
-{
-    ring->outstanding[request->pub.id] = request;
-    if (G_UNLIKELY(ring->in_order)) {
-        request->prev = ring->youngest;
-        *(ring->youngest ? &ring->youngest->next : &ring->oldest) = request;
-        ring->youngest = request;
-    }
-}
-
-static void delist(VdsVring *ring, Request *request)
-{
-    ring->outstanding[request->pub.id] = NULL;
-    if (G_UNLIKELY(ring->in_order)) {
-        *(request->prev ? &request->prev->next : &ring->oldest) = request->next;
-        *(request->next ? &request->next->prev : &ring->youngest) = request->prev;
-    }
-}
-
 /* ---- collecting a chain ---- */
 
-static void append_span(Request *request, const VdsDesc *desc)
+void vds_walk_grow(Request *request)
 {
-    uint32_t n = request->pub.n_out + request->pub.n_in;
-
-    if (n == request->cap) {
-        request->cap = MAX(8, request->cap * 2);
-        request->spans = g_renew(VdsSpan, request->spans, request->cap);
-    }
-    request->spans[n] = (VdsSpan){desc->addr, desc->len};
+    request->cap = MAX(8, request->cap * 2);
+    request->spans = g_renew(VdsSpan, request->spans, request->cap);
     request->pub.spans = request->spans;
 }
 
-bool vds_walk_add(const Walk *walk, const VdsDesc *desc, uint32_t i, GError **fault)
+bool vds_walk_refuse(const Walk *walk, const VdsDesc *desc, uint32_t i, GError **fault)
 {
-    VdsRequest *request = &walk->request->pub;
-    bool writable = desc->flags & VDS_DESC_F_WRITE;
+    const VdsRequest *request = &walk->request->pub;
 
     if (desc->len == 0) {
         return vds_vring_fault(fault, VDS_RULE_S10, "descriptor %" PRIu32 " has length 0",
                                i);
     }
-    if (!writable && request->n_in > 0) {
+    if (!(desc->flags & VDS_DESC_F_WRITE) && request->n_in > 0) {
         return vds_vring_fault(fault, VDS_RULE_S9,
                                "descriptor %" PRIu32 " is readable and follows %" PRIu32
                                " writable",
@@ -102,21 +52,14 @@ bool vds_walk_add(const Walk *walk, const VdsDesc *desc, uint32_t i, GError **fa
                                ", length %" PRIu32 ", is not mapped",
                                i, desc->addr, desc->len);
     }
-    if (request->out_bytes + request->in_bytes + desc->len > UINT64_C(1) << 32) {
+    if (request->out_bytes + request->in_bytes + desc->len > VDS_REQUEST_MAX) {
         return vds_vring_fault(fault, VDS_RULE_S13,
                                "descriptor %" PRIu32 " makes it %" PRIu64
                                " bytes, over 2^32",
                                i, request->out_bytes + request->in_bytes + desc->len);
     }
-    if (request->n_out + request->n_in >= walk->limit) {
-        return vds_vring_fault(fault, VDS_RULE_I6,
-                               "chain has more than %" PRIu32 " descriptors",
-                               walk->limit);
-    }
-    append_span(walk->request, desc);
-    *(writable ? &request->n_in : &request->n_out) += 1;
-    *(writable ? &request->in_bytes : &request->out_bytes) += desc->len;
-    return true;
+    return vds_vring_fault(fault, VDS_RULE_I6,
+                           "chain has more than %" PRIu32 " descriptors", walk->limit);
 }
 
 bool vds_walk_table(const Walk *walk, const VdsDesc *desc, VdsGuestArea *table,
@@ -156,15 +99,6 @@ bool vds_walk_end(const VdsGuestArea *table, bool ok, GError **fault)
     return vds_guest_area_check(table, fault);
 }
 
-bool vds_area_read_desc(const VdsGuestArea *area, uint32_t i, uint64_t words[2],
-                        GError **fault)
-{
-    uint64_t offset = UINT64_C(16) * i;
-
-    return vds_guest_area_load_u64(area, offset, &words[0], fault) &&
-           vds_guest_area_load_u64(area, offset + 8, &words[1], fault);
-}
-
 /* ---- the ring ---- */
 
 void vds_vring_set_extra(VdsVring *ring, size_t bytes)
@@ -183,6 +117,7 @@ VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fau
     }
     ring->ops = setup->packed ? &vds_vring_packed_ops : &vds_vring_split_ops;
     ring->map = vds_guest_map_ref(setup->map);
+    vds_guest_window_init(&ring->window, ring->map);
     ring->tells = vds_guest_map_is_logged(setup->map);
     ring->num = setup->num;
     ring->event_idx = setup->event_idx;
@@ -260,83 +195,58 @@ static bool arm(VdsVring *ring, GError **fault)
     return true;
 }
 
-/* An empty ring is armed and looked at once more. */
-static bool find_available(VdsVring *ring, bool *available, GError **fault)
-{
-    bool armed = ring->armed;
-
-    if (!ring->ops->has_available(ring, available, fault)) {
-        return false;
-    }
-    if (*available || !ring->notify || armed) {
-        return true;
-    }
-    return arm(ring, fault) && ring->ops->has_available(ring, available, fault);
-}
-
-static bool take(VdsVring *ring, Request *request, GError **fault)
-{
-    if (!ring->ops->take(ring, request, fault)) {
-        return false;
-    }
-    if (G_UNLIKELY(ring->tracker)) {
-        ring->tracker->ops->take(ring, request);
-    }
-    return true;
-}
-
-/* One that was in flight when another device ended. */
-static bool take_again(VdsVring *ring, const InFlight *known, Request *request,
+/* What was in flight when another device ended comes first. */
+static bool take_again(VdsVring *ring, VdsRequest **requests, size_t max, size_t *n,
                        GError **fault)
 {
-    if (!ring->ops->take_again(ring, request, known->entry, fault)) {
-        return false;
+    const InFlight *known;
+
+    while (*n < max && (known = vds_tracker_peek(ring->tracker))) {
+        Request *request = request_new(ring);
+
+        if (!ring->ops->take_again(ring, request, known->entry, fault)) {
+            request_recycle(ring, request);
+            return false;
+        }
+        request->again = true;
+        request->entry = known->entry;
+        ring->tracker->n_taken++;
+        request_enlist(ring, request);
+        requests[(*n)++] = &request->pub;
     }
-    request->again = true;
-    request->entry = known->entry;
-    ring->tracker->n_taken++;
     return true;
 }
 
-/* *request NULL: there is none, or a fault. */
-static bool pop_one(VdsVring *ring, Request **request, GError **fault)
+static bool take_some(VdsVring *ring, VdsRequest **requests, size_t max, size_t *n,
+                      GError **fault)
 {
-    const InFlight *known = vds_tracker_peek(ring->tracker);
-    bool available = known;
-    Request *taken = NULL;
+    size_t before = *n;
+    bool ok = ring->ops->take_some(ring, requests, max, n, fault);
 
-    *request = NULL;
-    if (!known && !find_available(ring, &available, fault)) {
-        return false;
-    }
-    if (!available) {
-        return true;
-    }
-    taken = pool_take(ring);
-    if (!(known ? take_again(ring, known, taken, fault) : take(ring, taken, fault))) {
-        pool_give(ring, taken);
-        return false;
-    }
-    enlist(ring, taken);
     /* Without EVENT_IDX to be told is no matter of where. */
-    ring->armed = ring->armed && !ring->event_idx;
-    taken->behind = ring->last_avail;
-    *request = taken;
-    return true;
+    ring->armed = ring->armed && (*n == before || !ring->event_idx);
+    return ok;
+}
+
+/* An empty ring is armed and looked at once more. */
+static bool pop_some(VdsVring *ring, VdsRequest **requests, size_t max, size_t *n,
+                     GError **fault)
+{
+    if ((ring->tracker && !take_again(ring, requests, max, n, fault)) ||
+        !take_some(ring, requests, max, n, fault)) {
+        return false;
+    }
+    return *n == max || !ring->notify || ring->armed ||
+           (arm(ring, fault) && take_some(ring, requests, max, n, fault));
 }
 
 bool vds_vring_pop_some(VdsVring *ring, VdsRequest **requests, size_t max, size_t *n,
                         GError **fault)
 {
-    Request *request = NULL;
-    bool ok = true;
+    bool ok;
 
-    for (*n = 0; *n < max; requests[(*n)++] = &request->pub) {
-        ok = pop_one(ring, &request, fault);
-        if (!request) {
-            break;
-        }
-    }
+    *n = 0;
+    ok = pop_some(ring, requests, max, n, fault);
     if (G_UNLIKELY(!vds_ring_areas_are_whole(&ring->areas))) {
         /* What was read before the memory vanished, or out of the zeroes there, is no
          * request. */
@@ -376,43 +286,48 @@ void vds_vring_unpop(VdsVring *ring, VdsRequest *request)
 
     g_assert(own->ring == ring && ring->outstanding[request->id] == own && !own->done);
     g_assert(own->behind == ring->last_avail); /* nothing was popped behind it */
-    delist(ring, own);
+    request_delist(ring, own);
     put_back(ring, own);
     ring->armed = ring->armed && !ring->event_idx;
-    pool_give(ring, own);
+    request_recycle(ring, own);
 }
 
-/* Writes a used entry and recycles the request, whatever became of it. */
-static bool give_back(VdsVring *ring, Request *request, GError **fault)
+/* Those that no older one keeps back. */
+static bool push_in_order(VdsVring *ring, GError **fault)
 {
-    bool ok = ring->ops->push(ring, request, fault);
+    while (ring->oldest && ring->oldest->done) {
+        VdsRequest *oldest = &ring->oldest->pub;
 
-    if (G_UNLIKELY(ring->tracker) && ok) {
-        ring->tracker->batch[ring->tracker->n_batch++] = request->entry;
+        if (!ring->ops->push_some(ring, &oldest, 1, fault)) {
+            return false;
+        }
     }
-    delist(ring, request);
-    pool_give(ring, request);
+    return true;
+}
+
+bool vds_vring_push_some(VdsVring *ring, VdsRequest *const *requests, size_t n,
+                         GError **fault)
+{
+    bool ok;
+
+    for (size_t i = 0; i < n; i++) {
+        Request *own = (Request *)requests[i];
+
+        g_assert(own->ring == ring && !own->done &&
+                 ring->outstanding[own->pub.id] == own);
+        g_assert(own->pub.written <= own->pub.in_bytes);
+        own->done = true;
+    }
+    ok = G_UNLIKELY(ring->in_order) ? push_in_order(ring, fault)
+                                    : ring->ops->push_some(ring, requests, n, fault);
     /* Memory that vanished is asked for when the batch is published. */
     return G_LIKELY(ok) || vds_vring_result(&ring->areas, false, fault);
 }
 
 bool vds_vring_push(VdsVring *ring, VdsRequest *request, uint32_t written, GError **fault)
 {
-    Request *own = (Request *)request;
-
-    g_assert(own->ring == ring && !own->done && ring->outstanding[request->id] == own);
-    g_assert(written <= request->in_bytes);
-    own->written = written;
-    own->done = true;
-    if (!ring->in_order) {
-        return give_back(ring, own, fault);
-    }
-    while (ring->oldest && ring->oldest->done) {
-        if (!give_back(ring, ring->oldest, fault)) {
-            return false;
-        }
-    }
-    return true;
+    request->written = written;
+    return vds_vring_push_some(ring, &request, 1, fault);
 }
 
 /* What is in flight is known at every instruction in between. */
@@ -511,6 +426,7 @@ bool vds_vring_move(VdsVring *ring, const VdsQueueState *to, GError **fault)
     vds_guest_map_ref(to->map);
     vds_guest_map_unref(ring->map);
     ring->map = to->map;
+    vds_guest_window_init(&ring->window, ring->map);
     ring->tells = vds_guest_map_is_logged(to->map);
     return true;
 }
