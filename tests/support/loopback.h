@@ -26,10 +26,10 @@ enum { LOOP_QUEUES = 2, LOOP_NUM = 8, LOOP_BYTES = 256, LOOP_PARKED = 64 };
 /* What a test knows of its device; the counters are read after a call to the door. */
 typedef struct {
     VdsVirtioDevice *device;
-    unsigned starts, stops, resets, queue_resets, queue_stops, handles, config_writes,
-        failures;
-    bool park;      /* keep requests instead of answering */
-    bool puts_back; /* what is parked, when its queue stops */
+    unsigned starts, stops, resets, queue_resets, queue_stops, config_writes, failures;
+    atomic_uint handles; /* read at any time */
+    atomic_bool park;    /* set at any time: keep requests instead of answering */
+    bool puts_back;      /* what is parked, when its queue stops */
     VdsIo *parked[LOOP_PARKED];
     unsigned n_parked;
     uint64_t left_after_reset; /* of the streams of what was parked */
