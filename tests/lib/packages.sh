@@ -76,6 +76,7 @@ peer_needs=("${guest_needs[@]}"
     cmd:dpkg-source=dpkg-dev
     cmd:valgrind=valgrind
     cmd:qemu-storage-daemon=qemu-system-common
+    file:/usr/lib/ipxe/qemu/pxe-virtio.rom=ipxe-qemu
     cmd:dpdk-testpmd=dpdk-dev
     "file:/usr/lib/*/dpdk/pmds-*/librte_net_virtio.so*=librte-net-virtio23"
     "file:/usr/lib/*/dpdk/pmds-*/librte_net_vhost.so*=librte-net-vhost23"
