@@ -138,11 +138,12 @@ static VdsVring *make_ring(const VdsVirtQueue *queue, GError **fault)
     g_autoptr(VdsVring) ring = NULL;
 
     ring = vds_vring_new(&state, flags, fault);
-    if (!ring || !use_inflight(device, ring, queue->index, fault)) {
+    if (!ring) {
         return NULL;
     }
     vds_vring_set_log(ring, setup->log, setup->log_used);
-    return g_steal_pointer(&ring);
+    return use_inflight(device, ring, queue->index, fault) ? g_steal_pointer(&ring)
+                                                           : NULL;
 }
 
 /* A new ring where there is a new setup.  A ring that cannot be is shown, too. */

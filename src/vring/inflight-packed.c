@@ -135,6 +135,24 @@ static bool claim(VdsTracker *tracker, uint16_t head, uint16_t n, bool *claimed,
     return true;
 }
 
+/* Used slots behind the first of a batch are written before it.  What of them was never
+ * to be seen must not be come upon behind the batches that follow, by the driver or by
+ * who asks whether one of these was published. */
+static void unwrite_used(const VdsVring *ring)
+{
+    Position at = used_of(ring);
+
+    for (uint32_t i = 0; i < ring->inuse; i++) {
+        if (is_used(ring, at)) {
+            vds_guest_area_store_u64(&ring->areas.desc, UINT64_C(16) * at.idx + 8,
+                                     packed_word(0, 0, packed_avail_flags(at.wrap)),
+                                     NULL);
+            vds_vring_wrote_slot(ring, at.idx);
+        }
+        packed_advance(ring->num, 1, &at.idx, &at.wrap);
+    }
+}
+
 static bool packed_recover(VdsVring *ring, GError **error)
 {
     VdsTracker *tracker = ring->tracker;
@@ -167,6 +185,7 @@ static bool packed_recover(VdsVring *ring, GError **error)
                         (uint16_t)i, n});
     }
     make_free_list(ring, claimed);
+    unwrite_used(ring);
     ring->last_avail = ring->used_idx;
     ring->avail_wrap = ring->used_wrap;
     packed_advance(ring->num, ring->inuse, &ring->last_avail, &ring->avail_wrap);

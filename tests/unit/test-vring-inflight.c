@@ -441,6 +441,44 @@ static void test_oldest_first(void **state)
     }
 }
 
+/* What was given back and never published is done again, in another order: the driver
+ * sees each when it is published, and not what stood in the ring before. */
+static void test_unpublished_is_unseen(void **state)
+{
+    for (size_t i = 0; i < G_N_ELEMENTS(configs); i++) {
+        bool in_order = configs[i].in_order;
+        VdsRequest *requests[3];
+        VdsVring *ring;
+        World world;
+        unsigned n;
+
+        world_init(&world, &configs[i]);
+        warm_up(&world);
+        send_jobs(&world, 3);
+        ring = new_device(&world);
+        for (unsigned k = 0; k < 3; k++) {
+            requests[k] = pop(ring);
+        }
+        for (unsigned k = 0; k < 3; k++) {
+            push(&world, ring, requests[k]);
+        }
+        vds_vring_free(ring);
+        ring = new_device(&world);
+        for (unsigned k = 0; k < 3; k++) {
+            requests[k] = pop(ring);
+            assert_non_null(requests[k]);
+        }
+        for (unsigned k = 0; k < 3; k++) {
+            push(&world, ring, requests[in_order ? k : 2 - k]);
+            publish(ring);
+            assert_true(take_used(&world, &n));
+            assert_int_equal(n, 1);
+        }
+        vds_vring_free(ring);
+        world_clear(&world);
+    }
+}
+
 /* ---- V8 ---- */
 
 static void test_geometry(void **state)
@@ -553,6 +591,7 @@ int main(void)
         cmocka_unit_test(test_geometry),
         cmocka_unit_test(test_ring_does_not_fit),
         cmocka_unit_test(test_oldest_first),
+        cmocka_unit_test(test_unpublished_is_unseen),
         cmocka_unit_test(test_hostile_region),
         cmocka_unit_test(test_at_any_instruction),
     };
