@@ -4,6 +4,7 @@ processor time and memory, and rows of a table with their aims."""
 import json
 import os
 import pathlib
+import statistics
 import subprocess
 import sys
 
@@ -45,6 +46,29 @@ def processors():
     """The two that client and server are put on; the same twice where there is one."""
     cpus = sorted(os.sched_getaffinity(0))
     return cpus[0], cpus[-1]
+
+
+COUNT = """
+import time
+end, n = time.monotonic() + 0.3, 0
+while time.monotonic() < end:
+    n += 1
+print(n)
+"""
+
+
+def counted(cpus):
+    """How far one program a processor counts, at the same time, together."""
+    argv = [["taskset", "-c", str(cpu), sys.executable, "-c", COUNT] for cpu in cpus]
+    counters = [subprocess.Popen(words, stdout=subprocess.PIPE, text=True) for words in argv]
+    return sum(int(counter.communicate()[0]) for counter in counters)
+
+
+def worth_of_two():
+    """What the two processors do together, compared with one: 2 on a machine, and less where
+    they are shares of something else."""
+    first, last = processors()
+    return statistics.median(counted({first, last}) / counted({first}) for _ in range(3))
 
 
 def rounds(client, request, servers, depth, count=15, slice_ms=60):
