@@ -265,6 +265,20 @@ static inline bool vds_guest_window_has(VdsGuestWindow *window, uint64_t gpa,
            vds_guest_window_find(window, gpa, len);
 }
 
+/* As vds_guest_area_init(), for what is used once: a table of descriptors. */
+static inline bool vds_guest_window_area(const VdsGuestWindow *window, VdsGuestArea *area,
+                                         uint64_t gpa, uint64_t len, unsigned align)
+{
+    uint8_t *direct = window->direct + (gpa - window->first);
+
+    if (G_UNLIKELY(len == 0 || !vds_guest_window_holds(window, gpa, len) ||
+                   (uintptr_t)direct % align != 0)) {
+        return vds_guest_area_init(area, window->map, gpa, len, align, NULL);
+    }
+    *area = (VdsGuestArea){window->map, gpa, len, direct, window->gone};
+    return true;
+}
+
 /* As vds_guest_map_read() and vds_guest_map_write(). */
 bool vds_guest_window_read(VdsGuestWindow *window, uint64_t gpa, void *to, size_t len,
                            GError **error);

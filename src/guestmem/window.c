@@ -27,7 +27,7 @@ bool vds_guest_window_find(VdsGuestWindow *window, uint64_t gpa, uint64_t len)
 }
 
 /* (nullable) where it can be reached by plain instructions. */
-static uint8_t *window_at(VdsGuestWindow *window, uint64_t gpa, size_t len)
+static inline uint8_t *window_at(VdsGuestWindow *window, uint64_t gpa, size_t len)
 {
     if (len == 0 || (!vds_guest_window_holds(window, gpa, len) &&
                      (!vds_guest_window_find(window, gpa, len) ||
@@ -38,7 +38,8 @@ static uint8_t *window_at(VdsGuestWindow *window, uint64_t gpa, size_t len)
 }
 
 /* After the copy. */
-static bool window_is_whole(const VdsGuestWindow *window, const uint8_t *hva, size_t len)
+static inline bool window_is_whole(const VdsGuestWindow *window, const uint8_t *hva,
+                                   size_t len)
 {
     if (!window->gone) {
         return true;

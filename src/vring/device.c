@@ -79,7 +79,7 @@ bool vds_walk_table(const Walk *walk, const VdsDesc *desc, VdsGuestArea *table,
                                " bytes is not 1 to %u descriptors of %u",
                                desc->len, VDS_INDIRECT_MAX, VDS_DESC_SIZE);
     }
-    if (!vds_guest_area_init(table, ring->map, desc->addr, desc->len, 8, NULL)) {
+    if (!vds_guest_window_area(&ring->window, table, desc->addr, desc->len, 8)) {
         return vds_vring_fault(fault, VDS_RULE_I5,
                                "indirect table at 0x%" PRIx64 ", length %" PRIu32
                                ", is not mapped",

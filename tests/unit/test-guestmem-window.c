@@ -63,6 +63,35 @@ static void test_as_the_map(void **state)
     }
 }
 
+/* An area is the same whether the window is where it lies, or elsewhere. */
+static void test_areas(void **state)
+{
+    _Alignas(8) uint8_t bytes[64];
+    const VdsGuestRegion regions[] = {{.gpa = 101, .len = 24, .fd = -1},
+                                      {.gpa = 125, .len = 40, .fd = -1}};
+    void *const hva[] = {bytes, bytes + 24};
+    g_autoptr(VdsGuestMap) map = vds_guest_map_new_from_memory(regions, 2, hva, NULL);
+    VdsGuestWindow window;
+    unsigned n_direct = 0;
+
+    vds_guest_window_init(&window, map);
+    for (uint64_t gpa = 99; gpa < 166; gpa++) {
+        for (uint64_t len = 0; len <= 66; len++) {
+            VdsGuestArea area, same;
+            bool there = vds_guest_area_init(&area, map, gpa, len, 8, NULL);
+
+            assert_int_equal(vds_guest_window_area(&window, &same, gpa, len, 8), there);
+            if (there) {
+                assert_true(same.map == map && same.gpa == gpa && same.len == len);
+                assert_true(same.direct == area.direct && same.gone == area.gone);
+                n_direct += same.direct != NULL;
+            }
+            vds_guest_window_has(&window, gpa % 2 ? 101 : 125, 1); /* look there next */
+        }
+    }
+    assert_true(n_direct > 0);
+}
+
 static void test_what_is_mapped(void **state)
 {
     static const struct {
@@ -187,6 +216,7 @@ int main(void)
         /* First: cmocka has a SIGBUS handler of its own from each test on. */
         cmocka_unit_test(test_memory_that_vanished),
         cmocka_unit_test(test_as_the_map),
+        cmocka_unit_test(test_areas),
         cmocka_unit_test(test_what_is_mapped),
         cmocka_unit_test(test_looking_is_not_writing),
         cmocka_unit_test(test_writing_is_logged),
