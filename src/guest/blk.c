@@ -3,8 +3,6 @@
  * reads; under load it writes blocks spread over the disk and reads them again, and
  * knows what must be in each.  virtio 1.2, 5.2.
  */
-#include <string.h>
-
 #include "guest-priv.h"
 
 enum { /* features */
@@ -27,18 +25,15 @@ enum { CONFIG_CAPACITY = 0, CONFIG_NUM_QUEUES = 34 };
 
 enum {
     SECTOR = 512,
-    BLOCK = 4096,
+    BLOCK = VDS_GUEST_BLOCK,
     BLOCK_SECTORS = BLOCK / SECTOR,
-    BLOCK_WORDS = BLOCK / 8,
-    N_BLOCKS = 64,    /* under load: so many, spread over the disk */
-    FLUSH_EVERY = 64, /* requests */
-    SCAN_READS = 3,   /* partition tables: at the start, the end, and once more */
+    SCAN_READS = 3, /* partition tables: at the start, the end, and once more */
     MAX_QUEUES = 1024,
     /* a slot: header, status, then a page of data */
     STATUS_AT = 16,
     DATA_AT = BLOCK,
     SLOT_BYTES = 2 * BLOCK,
-    NO_BLOCK = N_BLOCKS,
+    NO_BLOCK = VDS_GUEST_BLOCKS,
 };
 
 typedef struct {
@@ -47,35 +42,12 @@ typedef struct {
 } Header;
 
 typedef struct {
-    uint64_t sector;
-    uint32_t written; /* what is on the disk; 0: not known */
-    uint32_t writing; /* what is on its way there; 0: nothing is */
-    bool busy;
-} Block;
-
-typedef struct {
     uint64_t capacity; /* sectors */
-    bool read_only;
-    unsigned n_blocks;
-    unsigned next_block, next_queue;
-    uint32_t generation; /* of the last write */
-    uint64_t n_requests;
-    Block blocks[N_BLOCKS];
+    VdsGuestBlocks blocks;
+    unsigned next_queue;
 } BlkState;
 
 /* ---- requests --------------------------------------------------------------------- */
-
-/* What generation `generation` of a block looks like: every word tells where it belongs
- * and when it was written. */
-static void fill_block(uint64_t *words, uint64_t sector, uint32_t generation)
-{
-    uint64_t seed =
-        (sector << 32 ^ generation) * UINT64_C(0x9e3779b97f4a7c15) + generation;
-
-    for (unsigned i = 0; i < BLOCK_WORDS; i++) {
-        words[i] = GUINT64_TO_LE(seed + i * UINT64_C(0x0001000100010001));
-    }
-}
 
 /* slot->note: the type, and the block's number. */
 static bool submit(VdsGuestDevice *device, uint32_t type, uint64_t sector, unsigned block)
@@ -103,45 +75,13 @@ static bool submit(VdsGuestDevice *device, uint32_t type, uint64_t sector, unsig
            vds_guest_queue_post(queue, slot, spans, n_out, n_in);
 }
 
-static void check_contents(VdsGuestDevice *device, const VdsGuestSlot *slot,
-                           const Block *block)
-{
-    uint64_t found[BLOCK_WORDS], expected[BLOCK_WORDS];
-    unsigned word = 0;
-
-    if (!vds_guest_device_read(device, slot->gpa + DATA_AT, found, sizeof(found))) {
-        return;
-    }
-    fill_block(expected, block->sector, block->written);
-    if (memcmp(found, expected, sizeof(found)) == 0) {
-        vds_guest_device_count(device);
-        return;
-    }
-    while (found[word] == expected[word]) {
-        word++;
-    }
-    vds_guest_device_error(device,
-                           "sector %" PRIu64 ", byte %u: found %016" PRIx64
-                           ", written was %016" PRIx64,
-                           block->sector, word * 8, GUINT64_FROM_LE(found[word]),
-                           GUINT64_FROM_LE(expected[word]));
-}
-
-/* A read's or a write's end for the block; it is in nobody's hands any more. */
 static void settle(VdsGuestDevice *device, const VdsGuestSlot *slot, bool good)
 {
     BlkState *state = device->state;
-    Block *block = slot->note[1] < N_BLOCKS ? &state->blocks[slot->note[1]] : NULL;
 
-    if (block && slot->note[0] == T_OUT) {
-        block->written = good ? block->writing : 0;
-        block->writing = 0;
-    }
-    if (block) {
-        block->busy = false;
-    }
-    if (good && block && slot->note[0] == T_IN && block->written != 0) {
-        check_contents(device, slot, block);
+    if (slot->note[1] != NO_BLOCK) {
+        vds_guest_blocks_settle(&state->blocks, device, (unsigned)slot->note[1], good,
+                                slot->gpa + DATA_AT);
     } else if (good) {
         vds_guest_device_count(device);
     }
@@ -169,46 +109,29 @@ static void used(VdsGuestQueue *queue, VdsGuestSlot *slot, uint32_t written)
 
 /* ---- the workload ------------------------------------------------------------------ */
 
-static void write_block(VdsGuestDevice *device, unsigned n)
+static void transfer(VdsGuestDevice *device, unsigned n, bool writes)
 {
     BlkState *state = device->state;
-    Block *block = &state->blocks[n];
-    VdsGuestQueue *queue = device->queues[state->next_queue];
-    uint64_t words[BLOCK_WORDS];
+    VdsGuestBlocks *blocks = &state->blocks;
+    const VdsGuestSlot *slot = device->queues[state->next_queue]->free;
 
-    if (!queue->free) {
-        return;
-    }
-    state->generation = state->generation == UINT32_MAX ? 1 : state->generation + 1;
-    fill_block(words, block->sector, state->generation);
-    if (vds_guest_device_write(device, queue->free->gpa + DATA_AT, words,
-                               sizeof(words)) &&
-        submit(device, T_OUT, block->sector, n)) {
-        block->writing = state->generation;
-        block->busy = true;
+    if (slot &&
+        (!writes || vds_guest_blocks_put(blocks, device, n, slot->gpa + DATA_AT)) &&
+        submit(device, writes ? T_OUT : T_IN, vds_guest_blocks_sector(blocks, n), n)) {
+        vds_guest_blocks_sent(blocks, n, writes);
     }
 }
 
-/* Each block in turn: written, read, written. */
 static void tick(VdsGuestDevice *device)
 {
     BlkState *state = device->state;
-    unsigned n = state->next_block;
-    uint64_t turn;
+    unsigned n = 0;
+    VdsGuestTurn turn = vds_guest_blocks_turn(&state->blocks, &n);
 
-    if (state->n_blocks == 0 || state->blocks[n].busy) {
-        return;
-    }
-    turn = state->n_requests++;
-    if (turn % FLUSH_EVERY == FLUSH_EVERY - 1 && vds_guest_device_has(device, F_FLUSH)) {
+    if (turn == VDS_GUEST_TURN_FLUSH) {
         submit(device, T_FLUSH, 0, NO_BLOCK);
-        return;
-    }
-    state->next_block = (n + 1) % state->n_blocks;
-    if (!state->read_only && (turn / state->n_blocks) % 2 == 0) {
-        write_block(device, n);
-    } else {
-        state->blocks[n].busy = submit(device, T_IN, state->blocks[n].sector, n);
+    } else if (turn != VDS_GUEST_TURN_NONE) {
+        transfer(device, n, turn == VDS_GUEST_TURN_WRITE);
     }
 }
 
@@ -220,7 +143,7 @@ static const VdsGuestQueueRole role = {
 static bool plan(VdsGuestDevice *device, GError **error)
 {
     BlkState *state = device->state;
-    uint64_t capacity, blocks;
+    uint64_t capacity;
     uint16_t n_queues = GUINT16_TO_LE(1);
 
     if (!vds_guest_device_read_config(device, CONFIG_CAPACITY, &capacity,
@@ -231,12 +154,9 @@ static bool plan(VdsGuestDevice *device, GError **error)
         return false;
     }
     state->capacity = GUINT64_FROM_LE(capacity);
-    state->read_only = vds_guest_device_has(device, F_RO);
-    blocks = state->capacity / BLOCK_SECTORS;
-    state->n_blocks = (unsigned)MIN(blocks, N_BLOCKS);
-    for (unsigned i = 0; i < state->n_blocks; i++) {
-        state->blocks[i].sector = blocks / state->n_blocks * i * BLOCK_SECTORS;
-    }
+    vds_guest_blocks_init(&state->blocks, state->capacity);
+    state->blocks.read_only = vds_guest_device_has(device, F_RO);
+    state->blocks.flushes = vds_guest_device_has(device, F_FLUSH);
     n_queues = GUINT16_FROM_LE(n_queues);
     for (unsigned i = 0; i < MIN(n_queues, MAX_QUEUES); i++) {
         if (!vds_guest_device_add_queue(device, &role, error)) {

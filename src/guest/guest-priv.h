@@ -126,7 +126,7 @@ struct VdsGuestDevice {
 /* (nullable) */
 const VdsGuestDriver *vds_guest_driver_find(uint16_t device_id);
 extern const VdsGuestDriver vds_guest_net, vds_guest_blk, vds_guest_rng, vds_guest_serial,
-    vds_guest_balloon;
+    vds_guest_balloon, vds_guest_scsi, vds_guest_vsock;
 
 /* Finds it: from reset to DRIVER_OK.  What goes wrong is the device's error. */
 void vds_guest_device_probe(VdsGuestDevice *device);
@@ -161,6 +161,47 @@ static inline void vds_guest_device_count(VdsGuestDevice *device)
     atomic_fetch_add_explicit(&device->requests, 1, memory_order_relaxed);
 }
 
+/* ---- blocks.c: a disk under load
+ * ------------------------------------------------------ */
+
+enum { VDS_GUEST_BLOCK = 4096 /* bytes */, VDS_GUEST_BLOCKS = 64 };
+
+typedef struct {
+    uint64_t sector;
+    uint32_t written; /* what is on the disk; 0: not known */
+    uint32_t writing; /* what is on its way there; 0: nothing is */
+    bool busy;
+} VdsGuestBlock;
+
+typedef struct {
+    bool read_only, flushes;
+    unsigned n, next;
+    uint32_t generation; /* of the last write */
+    uint64_t turns;
+    VdsGuestBlock blocks[VDS_GUEST_BLOCKS];
+} VdsGuestBlocks;
+
+typedef enum {
+    VDS_GUEST_TURN_NONE,
+    VDS_GUEST_TURN_READ,
+    VDS_GUEST_TURN_WRITE,
+    VDS_GUEST_TURN_FLUSH,
+} VdsGuestTurn;
+
+/* sectors: the disk's, of 512 bytes each. */
+void vds_guest_blocks_init(VdsGuestBlocks *blocks, uint64_t sectors);
+/* What is to be done next; *n: with which block, for READ and WRITE. */
+VdsGuestTurn vds_guest_blocks_turn(VdsGuestBlocks *blocks, unsigned *n);
+uint64_t vds_guest_blocks_sector(const VdsGuestBlocks *blocks, unsigned n);
+/* The bytes of the next write go to gpa. */
+bool vds_guest_blocks_put(VdsGuestBlocks *blocks, VdsGuestDevice *device, unsigned n,
+                          uint64_t gpa);
+/* The request is on its way; a write's bytes are those that were put last. */
+void vds_guest_blocks_sent(VdsGuestBlocks *blocks, unsigned n, bool wrote);
+/* Its end; what was read lies at gpa, and is checked if it is known. */
+void vds_guest_blocks_settle(VdsGuestBlocks *blocks, VdsGuestDevice *device, unsigned n,
+                             bool good, uint64_t gpa);
+
 /* ---- guest.c ------------------------------------------------------------------------
  */
 
@@ -168,5 +209,7 @@ bool vds_guest_is_running(const VdsGuest *guest);
 VdsIoThread *vds_guest_get_thread(const VdsGuest *guest);
 VdsGuestRam *vds_guest_get_ram(const VdsGuest *guest);
 pthread_mutex_t *vds_guest_get_lock(VdsGuest *guest);
+/* The newest of its devices; the others follow by `next`.  (nullable) */
+VdsGuestDevice *vds_guest_get_devices(const VdsGuest *guest);
 /* The device is looked at again soon, after others. */
 void vds_guest_queue_work(VdsGuestDevice *device);

@@ -46,6 +46,11 @@ pthread_mutex_t *vds_guest_get_lock(VdsGuest *guest)
     return &guest->lock;
 }
 
+VdsGuestDevice *vds_guest_get_devices(const VdsGuest *guest)
+{
+    return guest->devices;
+}
+
 /* ---- work ------------------------------------------------------------------------- */
 
 static void run_work(void *user)
