@@ -15,7 +15,8 @@ static const uint64_t transport_features =
     UINT64_C(1) << VDS_F_RING_RESET;
 
 static const VdsGuestDriver *const drivers[] = {
-    &vds_guest_net, &vds_guest_blk, &vds_guest_rng, &vds_guest_serial, &vds_guest_balloon,
+    &vds_guest_net,     &vds_guest_blk,  &vds_guest_rng,   &vds_guest_serial,
+    &vds_guest_balloon, &vds_guest_scsi, &vds_guest_vsock,
 };
 
 const VdsGuestDriver *vds_guest_driver_find(uint16_t device_id)

@@ -10,7 +10,8 @@ from vds import Daemon, QmpError, equal, run
 
 RINGS = ("", "packed=on", "event_idx=off", "indirect_desc=off", "packed=on,event_idx=off", "in_order=on",
          "packed=on,in_order=on")
-KINDS = ("virtio-blk-pci", "virtio-rng-pci", "virtio-balloon-pci", "virtio-serial-pci")
+KINDS = ("virtio-blk-pci", "virtio-rng-pci", "virtio-balloon-pci", "virtio-serial-pci", "virtio-scsi-pci")
+FIRST_CID = 3
 SECONDS = 3
 
 
@@ -24,11 +25,20 @@ def devices():
             names.append(f"{kind.split('-')[1]}{i}")
             words += ["-device", f"{kind},id={names[-1]}{extra}"]
         words += ["-chardev", f"null,id=c{i}", "-device", f"virtconsole,bus=serial{i}.0,chardev=c{i}"]
+        words += ["-blockdev", f"file,node-name=f{i},filename={{dir}}/disk{i}",
+                  "-device", f"scsi-hd,bus=scsi{i}.0,drive=f{i},scsi-id={i}"]
+        names.append(f"vsock{i}")
+        words += ["-device", f"vhost-vsock-pci,id={names[-1]},guest-cid={FIRST_CID + i}{extra}"]
         for end in "ab":
             names.append(f"net{i}{end}")
             words += ["-netdev", f"hubport,id=h{i}{end},hubid={i}",
                       "-device", f"virtio-net-pci,id={names[-1]},netdev=h{i}{end}{extra}"]
     return words, names
+
+
+def make_disks(folder):
+    for i in range(len(RINGS)):
+        (folder / f"disk{i}").write_bytes(bytes(1 << 20))
 
 
 class Asker(threading.Thread):
@@ -61,7 +71,7 @@ class Asker(threading.Thread):
 
 def test_load():
     words, names = devices()
-    with Daemon("-m", "256", *words) as daemon:
+    with Daemon("-m", "256", *words, prepare=make_disks) as daemon:
         client = daemon.client()
         paths = backends(client)
         equal(len(paths), len(names))
@@ -85,7 +95,7 @@ def test_load():
 
 def test_stop_cont_and_reset_under_load():
     words, _ = devices()
-    with Daemon("-m", "256", *words) as daemon:
+    with Daemon("-m", "256", *words, prepare=make_disks) as daemon:
         client = daemon.client()
         for i in range(12):
             time.sleep(0.05)

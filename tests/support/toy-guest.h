@@ -9,7 +9,15 @@
 
 #include "vds/guest.h"
 
-enum { TOY_NET = 1, TOY_BLK = 2, TOY_SERIAL = 3, TOY_RNG = 4, TOY_BALLOON = 5 };
+enum {
+    TOY_NET = 1,
+    TOY_BLK = 2,
+    TOY_SERIAL = 3,
+    TOY_RNG = 4,
+    TOY_BALLOON = 5,
+    TOY_SCSI = 8,
+    TOY_VSOCK = 19,
+};
 enum { TOY_DISK_BYTES = 1 << 20, TOY_PORTS = 2, TOY_QUEUES = 6, TOY_CONFIG = 40 };
 
 typedef struct Toy Toy;
@@ -28,11 +36,17 @@ struct Toy {
     VdsVirtioDevice *device;
     atomic_bool lie;    /* one bit of every answer is wrong */
     atomic_bool silent; /* requests are taken and not answered */
+    atomic_bool deaf;   /* they are not even taken */
     VdsIo *held[64];
     unsigned n_held;
     uint64_t counter;
     uint8_t disk[TOY_DISK_BYTES];
     atomic_uint lines;
+    atomic_uint target;      /* of the SCSI disk; 0: there is none */
+    atomic_uint block_bytes; /* its */
+    atomic_uint attention;   /* so often, the disk has something else to say first */
+    atomic_bool protects;    /* it refuses to be written, and says so */
+    atomic_uint writes;
 };
 
 static inline void toy_complete(VdsIo *io, uint64_t written)
@@ -144,6 +158,163 @@ static inline void toy_balloon(Toy *toy, unsigned queue, VdsIo *io)
     toy_complete(io, 0);
 }
 
+/* ---- scsi: one disk, LUN 0 of a target ---- */
+
+enum { TOY_SCSI_HEADER = 51, TOY_SCSI_ANSWER = 108, TOY_SCSI_TARGET = 1 };
+
+typedef struct {
+    uint8_t answer[TOY_SCSI_ANSWER];
+    uint8_t data[4096];
+    uint32_t len;
+} ToyScsi;
+
+static inline uint32_t toy_be32(const uint8_t *from)
+{
+    return (uint32_t)from[0] << 24 | (uint32_t)from[1] << 16 | (uint32_t)from[2] << 8 |
+           from[3];
+}
+
+static inline void toy_put_be32(uint8_t *to, uint32_t value)
+{
+    for (int i = 0; i < 4; i++) {
+        to[i] = (uint8_t)(value >> (24 - 8 * i));
+    }
+}
+
+static inline void toy_sense(ToyScsi *reply, uint8_t key)
+{
+    reply->answer[0] = 18; /* bytes of sense data */
+    reply->answer[10] = 2; /* CHECK CONDITION */
+    reply->answer[12] = 0x70;
+    reply->answer[14] = key;
+}
+
+static inline void toy_scsi_command(Toy *toy, const uint8_t *cdb, VdsIo *io,
+                                    ToyScsi *reply)
+{
+    uint32_t block = atomic_load(&toy->block_bytes);
+    uint8_t *place = toy->disk + (uint64_t)toy_be32(cdb + 2) * block % TOY_DISK_BYTES;
+
+    switch (cdb[0]) {
+    case 0x12: /* INQUIRY: a disk */
+        reply->len = 36;
+        break;
+    case 0xa0: /* REPORT LUNS: 0 */
+        reply->data[3] = 8;
+        reply->len = 16;
+        break;
+    case 0x9e: /* READ CAPACITY (16) */
+        toy_put_be32(reply->data + 4, TOY_DISK_BYTES / block - 1);
+        toy_put_be32(reply->data + 8, block);
+        reply->len = 32;
+        break;
+    case 0x1a: /* MODE SENSE (6) */
+        reply->data[2] = atomic_load(&toy->protects) ? 0x80 : 0;
+        reply->len = 4;
+        break;
+    case 0x28: /* READ (10) */
+        memcpy(reply->data, place, 4096);
+        reply->data[100] ^= atomic_load(&toy->lie) ? 4 : 0;
+        reply->len = 4096;
+        break;
+    case 0x2a: /* WRITE (10) */
+        atomic_fetch_add(&toy->writes, 1);
+        if (atomic_load(&toy->protects)) {
+            toy_sense(reply, 7);
+        } else {
+            vds_stream_read(&io->out, place, 4096);
+        }
+        break;
+    default: /* TEST UNIT READY, SYNCHRONIZE CACHE */
+        break;
+    }
+}
+
+static inline void toy_scsi(Toy *toy, unsigned queue, VdsIo *io)
+{
+    ToyScsi reply = {.len = 0};
+    uint8_t header[TOY_SCSI_HEADER];
+
+    vds_stream_read(&io->out, header, sizeof(header));
+    if (header[1] != atomic_load(&toy->target) || header[1] == 0) {
+        reply.answer[11] = 3; /* BAD TARGET */
+    } else if (header[19] == 0 && atomic_load(&toy->attention) > 0) {
+        atomic_fetch_sub(&toy->attention, 1);
+        toy_sense(&reply, 6);
+    } else {
+        toy_scsi_command(toy, header + 19, io, &reply);
+    }
+    if (vds_stream_left(&io->in) >= TOY_SCSI_ANSWER + reply.len) {
+        uint32_t resid = (uint32_t)vds_stream_left(&io->in) - TOY_SCSI_ANSWER - reply.len;
+
+        memcpy(reply.answer + 4, &resid, sizeof(resid));
+    }
+    vds_stream_write(&io->in, reply.answer, TOY_SCSI_ANSWER);
+    vds_stream_write(&io->in, reply.data, reply.len);
+    toy_complete(io, vds_stream_done(&io->in));
+}
+
+/* ---- vsock: an echo, whatever the port ---- */
+
+enum { TOY_VSOCK_CID = 3, TOY_VSOCK_WINDOW = 1 << 20 };
+
+typedef struct {
+    uint64_t src_cid, dst_cid;
+    uint32_t src_port, dst_port;
+    uint32_t len;
+    uint16_t type, op;
+    uint32_t flags, buf_alloc, fwd_cnt;
+} ToyPacket;
+
+enum { TOY_PACKET = 44 };
+
+/* false: the driver left no buffer. */
+static inline bool toy_send(Toy *toy, const ToyPacket *packet, const void *data)
+{
+    VdsVirtQueue *rx = vds_virtio_device_get_virt_queue(toy->device, 0);
+    VdsIo *io = vds_virt_queue_pop_one(rx);
+
+    if (!io) {
+        return false;
+    }
+    vds_stream_write(&io->in, packet, TOY_PACKET);
+    vds_stream_write(&io->in, data, packet->len);
+    toy_complete(io, vds_stream_done(&io->in));
+    vds_virt_queue_flush(rx);
+    return true;
+}
+
+static inline void toy_vsock(Toy *toy, unsigned queue, VdsIo *io)
+{
+    static const uint16_t answers[] = {[1] = 2, [4] = 3, [5] = 5, [7] = 6};
+    ToyPacket packet, answer;
+    uint8_t data[4096];
+
+    vds_stream_read(&io->out, &packet, TOY_PACKET);
+    answer = (ToyPacket){
+        .src_cid = packet.dst_cid,
+        .dst_cid = packet.src_cid,
+        .src_port = packet.dst_port,
+        .dst_port = packet.src_port,
+        .type = packet.type,
+        .op = packet.op < G_N_ELEMENTS(answers) ? answers[packet.op] : 0,
+        .buf_alloc = TOY_VSOCK_WINDOW,
+    };
+    if (packet.op == 5) {
+        toy->counter += packet.len; /* one connection at a time */
+        answer.len = packet.len;
+        vds_stream_read(&io->out, data, MIN(packet.len, sizeof(data)));
+        data[0] ^= atomic_load(&toy->lie) ? 4 : 0;
+    } else if (packet.op == 1) {
+        toy->counter = 0;
+    }
+    answer.fwd_cnt = (uint32_t)toy->counter;
+    if (answer.op != 0) {
+        toy_send(toy, &answer, data);
+    }
+    toy_complete(io, 0);
+}
+
 /* ---- all of them ---- */
 
 static const ToyKind toy_kinds[] = {
@@ -166,6 +337,9 @@ static const ToyKind toy_kinds[] = {
     {TOY_RNG, 0, {8}, {0}, toy_rng, 0},
     /* statistics */
     {TOY_BALLOON, 1 << 1, {128, 128, 128}, {0}, toy_balloon, 1 << 2},
+    /* one request queue, targets 0 to 2; hot plug */
+    {TOY_SCSI, 1 << 1, {64, 64, 256}, {[0] = 1, [30] = 2}, toy_scsi, 1 << 1},
+    {TOY_VSOCK, 1 << 1, {128, 128, 128}, {TOY_VSOCK_CID}, toy_vsock, 1 << 0 | 1 << 2},
     /* one that nobody drives */
     {99, 0, {8}, {0}, toy_balloon, 0},
 };
@@ -186,7 +360,7 @@ static inline void toy_handle(void *instance, VdsVirtQueue *queue)
     unsigned index = vds_virt_queue_get_index(queue);
     VdsIo *io;
 
-    if (toy->kind->kept & 1u << index) {
+    if (toy->kind->kept & 1u << index || atomic_load(&toy->deaf)) {
         return;
     }
     while ((io = vds_virt_queue_pop_one(queue))) {
@@ -209,8 +383,8 @@ static inline void toy_reset(void *instance)
     }
 }
 
-/* Bytes 4 to 8 are the balloon's actual size. */
-static const VdsConfigRange toy_writable[] = {{4, 4}, {0}};
+/* The balloon's actual size; the adapter's sizes of sense data and commands. */
+static const VdsConfigRange toy_writable[] = {{4, 4}, {20, 8}, {0}};
 
 static const VdsDeviceOps toy_ops = {
     .handle = toy_handle, .reset = toy_reset, .config_writable = toy_writable};
@@ -221,6 +395,8 @@ static inline Toy *toy_new(VdsIoThread *thread, uint16_t device_id, uint64_t off
     Toy *toy = g_new0(Toy, 1);
 
     toy->kind = toy_kind(device_id);
+    atomic_init(&toy->target, TOY_SCSI_TARGET);
+    atomic_init(&toy->block_bytes, 512);
     toy->device = vds_virtio_device_new(&(VdsVirtioConfig){
         .device_id = device_id,
         .host_features = {{toy->kind->features | offered, 0}},

@@ -10,7 +10,8 @@
 
 enum { RAM = 16 << 20, DRIVEN = 15, DRIVEN_LEGACY = 7 };
 
-static const uint16_t kinds[] = {TOY_NET, TOY_BLK, TOY_SERIAL, TOY_RNG, TOY_BALLOON};
+static const uint16_t kinds[] = {TOY_NET,     TOY_BLK,  TOY_SERIAL, TOY_RNG,
+                                 TOY_BALLOON, TOY_SCSI, TOY_VSOCK};
 
 static void resume(GuestFixture *fixture)
 {

@@ -11,7 +11,8 @@
 
 enum { RAM = 16 << 20, DRIVEN = 15 };
 
-static const uint16_t kinds[] = {TOY_NET, TOY_BLK, TOY_SERIAL, TOY_RNG, TOY_BALLOON};
+static const uint16_t kinds[] = {TOY_NET,     TOY_BLK,  TOY_SERIAL, TOY_RNG,
+                                 TOY_BALLOON, TOY_SCSI, TOY_VSOCK};
 
 static const uint64_t rings[] = {
     OFFER_MODERN,
@@ -37,7 +38,10 @@ static void test_idle(void **state)
         {TOY_SERIAL, 1, 0, 0, 128},  {TOY_SERIAL, 2, 4, 32, 32},
         {TOY_SERIAL, 3, 4, 0, 32},   {TOY_SERIAL, 4, 0, 128, 128},
         {TOY_BALLOON, 0, 0, 0, 128}, {TOY_BALLOON, 1, 0, 0, 128},
-        {TOY_BALLOON, 2, 0, 1, 128},
+        {TOY_BALLOON, 2, 0, 1, 128}, {TOY_SCSI, 0, 0, 0, 64},
+        {TOY_SCSI, 1, 0, 8, 64},     {TOY_SCSI, 2, 11, 0, 256},
+        {TOY_VSOCK, 0, 0, 128, 128}, {TOY_VSOCK, 1, 0, 0, 128},
+        {TOY_VSOCK, 2, 0, 8, 128},
     };
     GuestFixture fixture;
 
@@ -103,6 +107,8 @@ static void test_lies_are_counted(void **state)
         {TOY_BLK, "sector "},
         {TOY_SERIAL, "control message "},
         {TOY_RNG, "entropy is all 0x00"},
+        {TOY_SCSI, "sector "},
+        {TOY_VSOCK, "byte "},
     };
     GuestFixture fixture;
 
