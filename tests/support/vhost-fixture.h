@@ -152,7 +152,9 @@ static inline void served_ring(Served *served)
     };
 
     vds_driver_ring_free(served->ring);
-    served->ring = vds_driver_ring_new(&state, 0, NULL, NULL);
+    served->ring = vds_driver_ring_new(
+        &state, served->features & LOOP_BIT(VDS_F_IN_ORDER) ? VDS_VRING_IN_ORDER : 0,
+        NULL, NULL);
     assert_non_null(served->ring);
 }
 

@@ -249,6 +249,50 @@ static void in_flight(uint64_t features)
     vds_fd_close(&kept.fd);
 }
 
+static void answer_last_task(void *user)
+{
+    Loopback *loop = user;
+    VdsIo *io = loop->parked[--loop->n_parked];
+    VdsVirtQueue *queue = io->queue;
+
+    loop_answer(io);
+    vds_virt_queue_flush(queue);
+}
+
+/* In order: what is done and waits for its turn was not told to anybody, so the next
+ * back-end does it, too, and tells of all in order. */
+static void held_back(uint64_t features)
+{
+    static const char *const texts[] = {NULL, "1", "2", "3"};
+    bool packed = (features >> VDS_F_RING_PACKED) & 1;
+    Kept kept = {.fd = -1};
+    Served served;
+
+    served_init(&served);
+    begin(&served, &kept, features, first_base(features));
+    served_ping(&served, "done");
+    served.loop.park = true;
+    for (unsigned i = 1; i < 4; i++) {
+        served_send(&served, i, texts[i]);
+    }
+    served_kick(&served);
+    assert_true(served_waits(&served, packed ? 6 : 3));
+    vds_io_thread_call(served.thread, answer_last_task, &served.loop);
+    assert_true(served_waits(&served, packed ? 6 : 3));
+    assert_false(served_hears(&served, 3, "3", 10));
+    front_leave(&served.front);
+    front_turn();
+    loop_answer_parked(&served.loop);
+    served.loop.park = false;
+    begin(&served, &kept, features, packed ? 0x80028002 : 1);
+    for (unsigned i = 1; i < 4; i++) {
+        assert_true(served_hears(&served, i, texts[i], 5000));
+    }
+    served_ping(&served, "and on");
+    served_clear(&served);
+    vds_fd_close(&kept.fd);
+}
+
 static void test_in_flight(void **state)
 {
     static const uint64_t formats[] = {LOOP_SPLIT, LOOP_SPLIT_EVENT, LOOP_PACKED,
@@ -257,6 +301,8 @@ static void test_in_flight(void **state)
 
     for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
         in_flight(formats[i]);
+        in_flight(formats[i] | LOOP_BIT(VDS_F_IN_ORDER));
+        held_back(formats[i] | LOOP_BIT(VDS_F_IN_ORDER));
     }
     assert_int_equal(count_descriptors(), before);
 }
