@@ -344,6 +344,7 @@ VdsBlkDisk *vds_blk_detach(VdsBlk *blk)
     turn_begin(blk);
     if (blk->active) {
         ready_serve(blk, NULL);
+        feed(blk); /* what waited for those that are back */
         turn_end(blk);
     }
     return disk;

@@ -558,8 +558,9 @@ static void detach_task(void *user)
     VdsScsi *scsi = change->scsi;
 
     tell(scsi, REASON_REMOVED);
-    change->disk = vds_blk_detach(&scsi->blk);
+    /* First, since requests that are begun meanwhile find no disk behind it. */
     change->unit = g_steal_pointer(&scsi->unit);
+    change->disk = vds_blk_detach(&scsi->blk);
 }
 
 bool vds_scsi_has_unit(const VdsScsi *scsi)

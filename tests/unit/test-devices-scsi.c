@@ -581,6 +581,41 @@ static void test_hot_plug(void **state)
     scsi_close(&scsi);
 }
 
+/* An earlier driver's request is still with the disk, so the next one's wait; and then
+ * there is no disk any more: they are answered all the same. */
+static void test_unplug_with_requests_that_wait(void **state)
+{
+    const uint8_t write[] = {0x2a, 0, 0, 0, 0, 0, 0, 2, 0}; /* 256 KiB, to the platter */
+    const uint8_t read[] = {0x28, 0, 0, 0, 0, 0, 0, 0, 1};
+    enum { LEN = 512 * BLOCK, ROUNDS = 20 };
+    g_autofree uint8_t *bytes = g_malloc0(LEN);
+    Scsi scsi;
+
+    scsi_open_file(&scsi, ",aio=threads", ",write-cache=off", DOOR_SPLIT);
+    for (unsigned i = 0; i < ROUNDS; i++) {
+        uint8_t abort_all[24] = {0, 0, 0, 0, 5, 0, 0, 0, 1};
+        uint64_t task = scsi.gpa + ROOM;
+        uint32_t written;
+
+        post(&scsi, 1, write, sizeof(write), bytes, LEN, 0);
+        door_settle(&scsi.door);
+        door_reset(&scsi.door);
+        door_start(&scsi.door, DOOR_SPLIT);
+        post(&scsi, 2, read, sizeof(read), NULL, 0, BLOCK);
+        door_poke(&scsi.door, task, abort_all, sizeof(abort_all));
+        door_add(&scsi.door, CONTROL, task, sizeof(abort_all), 1, 0, &scsi);
+        door_kick(&scsi.door, CONTROL);
+        door_settle(&scsi.door);
+        assert_true(vds_machine_device_del(scsi.door.machine, "d", NULL));
+        take(&scsi, 0, BLOCK);
+        assert_true(scsi.response == BAD_TARGET || scsi.status == GOOD);
+        assert_int_not_equal(door_used(&scsi.door, CONTROL, &written), 0);
+        assert_true(
+            door_plug(&scsi.door, "scsi-hd,id=d,bus=s.0,drive=n,write-cache=off", NULL));
+    }
+    scsi_close(&scsi);
+}
+
 static void test_bad_disks(void **state)
 {
     static const char *const rows[] = {"scsi-id=256", "lun=16384", "channel=1",
@@ -685,6 +720,7 @@ int main(void)
         cmocka_unit_test(test_abort_of_a_task_under_way),
         cmocka_unit_test(test_notifications),
         cmocka_unit_test(test_hot_plug),
+        cmocka_unit_test(test_unplug_with_requests_that_wait),
         cmocka_unit_test(test_bad_disks),
         cmocka_unit_test(test_lies),
         cmocka_unit_test(test_sizes_of_the_driver),
