@@ -8,6 +8,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <stdlib.h>
 #include <sys/stat.h>
@@ -335,6 +336,43 @@ static void test_all_requests_come_back_once(void **state)
             assert_int_equal(read_sector(&blk, n, in), S_OK);
             assert_memory_equal(in, out, SECTOR);
         }
+        blk_close(&blk);
+    }
+}
+
+/* The driver hears of what is done before the last of it is, and not of each. */
+static void test_requests_are_told_in_batches(void **state)
+{
+    enum { MANY = 100, BYTES = 1024, BATCH = 16, QUIET = 64 };
+    static const uint64_t masks[] = {DOOR_SPLIT & ~DOOR_BIT(VDS_F_RING_EVENT_IDX),
+                                     DOOR_PACKED & ~DOOR_BIT(VDS_F_RING_EVENT_IDX)};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(masks); i++) {
+        VDS_AUTO_FD call = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+        eventfd_t interrupts = 0;
+        uint32_t written;
+        Blk blk;
+
+        blk_open(&blk, NULL, "", masks[i]);
+        assert_true(vds_virtio_driver_set_call_fd(blk.door.device, 0, dup(call), NULL));
+        for (unsigned n = 0; n < MANY; n++) {
+            post(&blk, &(Ask){.type = T_IN, .sector = n, .n_in = SECTOR},
+                 blk.gpa + n * BYTES);
+        }
+        door_kick(&blk.door, 0);
+        for (unsigned n = 0; n < MANY; n++) {
+            gint64 end = g_get_monotonic_time() + DOOR_PATIENCE_MS * 1000;
+
+            while (door_used_in(&blk.door, 0, &written, 0) == 0) {
+                assert_true(g_get_monotonic_time() < end);
+                door_settle(&blk.door);
+            }
+            assert_int_equal(written, SECTOR + 1);
+        }
+        door_settle(&blk.door);
+        assert_int_equal(eventfd_read(call, &interrupts), 0);
+        assert_true(interrupts > MANY / QUIET);
+        assert_true(interrupts <= MANY / BATCH + 1);
         blk_close(&blk);
     }
 }
@@ -884,6 +922,7 @@ int main(void)
         cmocka_unit_test(test_zeroes_and_discards),
         cmocka_unit_test(test_a_disk_says_its_serial),
         cmocka_unit_test(test_all_requests_come_back_once),
+        cmocka_unit_test(test_requests_are_told_in_batches),
         cmocka_unit_test(test_a_disk_ends_with_a_whole_sector),
         cmocka_unit_test(test_a_file_in_memory),
         cmocka_unit_test(test_null),
