@@ -66,23 +66,13 @@ static Room make_room(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue, uint64
     }
 }
 
-/* One buffer is enough, and a copy costs less than a second access to guest memory. */
-static void put_small(VdsNet *net, VdsIo *io, const uint8_t *header,
-                      const VdsNetFrame *frame)
-{
-    uint8_t bytes[VDS_NET_HEADER_MAX + SMALL_BYTES];
-
-    memcpy(bytes, header, net->header_bytes);
-    memcpy(bytes + net->header_bytes, frame->bytes, frame->len);
-    vds_stream_write(&io->in, bytes, net->header_bytes + frame->len);
-}
-
-static void put_pieces(VdsNet *net, VdsIo *const *ios, unsigned n, const uint8_t *header,
+/* Behind the header in `bytes`. */
+static void put_pieces(VdsNet *net, VdsIo *const *ios, unsigned n, const uint8_t *bytes,
                        const VdsNetFrame *frame)
 {
     size_t at = 0;
 
-    vds_stream_write(&ios[0]->in, header, net->header_bytes);
+    vds_stream_write(&ios[0]->in, bytes, net->header_bytes);
     for (unsigned i = 0; i < n && at < frame->len; i++) {
         at += vds_stream_write(&ios[i]->in, frame->bytes + at, frame->len - at);
     }
@@ -93,18 +83,21 @@ static void put_frame(VdsNet *net, VdsNetHeld *held, const VdsNetFrame *frame,
                       const VdsNetHash *hash)
 {
     VdsIo *const *ios = held->ios + held->used;
-    uint64_t bytes = net->header_bytes + frame->len, have = 0;
-    uint8_t header[VDS_NET_HEADER_MAX];
-    unsigned n = 0;
+    size_t len = net->header_bytes + frame->len;
+    uint64_t have = vds_stream_left(&ios[0]->in);
+    uint8_t bytes[VDS_NET_HEADER_MAX + SMALL_BYTES];
+    unsigned n = 1;
 
-    while (have < bytes) {
+    while (have < len) {
         have += vds_stream_left(&ios[n++]->in);
     }
-    vds_net_header_fill(&net->state.offloads, frame, hash, n, header);
+    vds_net_header_fill(&net->state.offloads, frame, hash, n, bytes);
     if (n == 1 && frame->len <= SMALL_BYTES) {
-        put_small(net, ios[0], header, frame);
+        /* A copy costs less than a second access to guest memory. */
+        memcpy(bytes + net->header_bytes, frame->bytes, frame->len);
+        vds_stream_write(&ios[0]->in, bytes, len);
     } else {
-        put_pieces(net, ios, n, header, frame);
+        put_pieces(net, ios, n, bytes, frame);
     }
     held->used += n;
     held->bytes -= have;

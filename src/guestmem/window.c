@@ -4,6 +4,8 @@
  *
  * Refuses to know why memory cannot be reached: the map has the words for it.
  */
+#include <string.h>
+
 #include "map-priv.h"
 
 /* Who works there is told afterwards that memory vanished under him. */
@@ -26,17 +28,6 @@ bool vds_guest_window_find(VdsGuestWindow *window, uint64_t gpa, uint64_t len)
     return region || len == 0;
 }
 
-/* (nullable) where it can be reached by plain instructions. */
-static inline uint8_t *window_at(VdsGuestWindow *window, uint64_t gpa, size_t len)
-{
-    if (len == 0 || (!vds_guest_window_holds(window, gpa, len) &&
-                     (!vds_guest_window_find(window, gpa, len) ||
-                      !vds_guest_window_holds(window, gpa, len)))) {
-        return NULL;
-    }
-    return window->direct + (gpa - window->first);
-}
-
 /* After the copy. */
 static inline bool window_is_whole(const VdsGuestWindow *window, const uint8_t *hva,
                                    size_t len)
@@ -48,31 +39,36 @@ static inline bool window_is_whole(const VdsGuestWindow *window, const uint8_t *
     return __atomic_load_n(window->gone, __ATOMIC_RELAXED) >= (uintptr_t)hva + len;
 }
 
+/* Buffers hold no words that two sides change at once, so the library may copy them as it
+ * likes; what is looked at is the copy.  Whatever cannot be done here is done by the map,
+ * or told by it. */
 bool vds_guest_window_read(VdsGuestWindow *window, uint64_t gpa, void *to, size_t len,
                            GError **error)
 {
-    const uint8_t *from = window_at(window, gpa, len);
+    if (G_LIKELY(len > 0 && vds_guest_window_holds(window, gpa, len))) {
+        const uint8_t *from = window->direct + (gpa - window->first);
 
-    if (G_LIKELY(from)) {
-        vds_relaxed_load(to, from, len);
+        memcpy(to, from, len);
         if (G_LIKELY(window_is_whole(window, from, len))) {
             return true;
         }
     }
+    vds_guest_window_find(window, gpa, len);
     return vds_guest_map_read(window->map, gpa, to, len, error);
 }
 
 bool vds_guest_window_write(VdsGuestWindow *window, uint64_t gpa, const void *from,
                             size_t len, GError **error)
 {
-    uint8_t *to = window_at(window, gpa, len);
+    if (G_LIKELY(len > 0 && vds_guest_window_holds(window, gpa, len))) {
+        uint8_t *to = window->direct + (gpa - window->first);
 
-    if (G_LIKELY(to)) {
-        vds_relaxed_store(to, from, len);
+        memcpy(to, from, len);
         if (G_LIKELY(window_is_whole(window, to, len))) {
             vds_guest_map_mark(window->map, gpa, len);
             return true;
         }
     }
+    vds_guest_window_find(window, gpa, len);
     return vds_guest_map_write(window->map, gpa, from, len, error);
 }

@@ -47,20 +47,27 @@ static uint32_t here(const VdsStream *stream, uint64_t len)
     return (uint32_t)MIN(len, stream->spans[stream->at].len - stream->into);
 }
 
+static void lose(const VdsVirtQueue *queue, GError *error /* (transfer full) */)
+{
+    vds_virtio_device_break(queue->device, "R6: a buffer of queue %u: %s", queue->index,
+                            error->message);
+    g_error_free(error);
+}
+
 static inline size_t each_span(VdsStream *stream, void *bytes, size_t len, SpanFunc func)
 {
     VdsVirtQueue *queue = stream->io->queue;
-    g_autoptr(GError) error = NULL;
+    GError *error = NULL;
     size_t moved = 0;
 
     len = (size_t)MIN(len, vds_stream_left(stream));
     while (moved < len) {
-        uint32_t part = here(stream, len - moved);
+        const VdsSpan *span = &stream->spans[stream->at];
+        uint32_t part = (uint32_t)MIN(len - moved, span->len - stream->into);
 
-        if (!func(&queue->window, stream->spans[stream->at].gpa + stream->into,
-                  (uint8_t *)bytes + moved, part, &error)) {
-            vds_virtio_device_break(queue->device, "R6: a buffer of queue %u: %s",
-                                    queue->index, error->message);
+        if (G_UNLIKELY(!func(&queue->window, span->gpa + stream->into,
+                             (uint8_t *)bytes + moved, part, &error))) {
+            lose(queue, error);
             break;
         }
         advance(stream, part);
