@@ -220,7 +220,7 @@ typedef struct VdsIo VdsIo;
 typedef struct {
     const VdsIo *io;
     const VdsSpan *spans;
-    uint32_t n, at, into; /* spans, the one to go on in, and how far into it */
+    uint32_t at, into;    /* the span to go on in, and how far into it */
     uint64_t total, done; /* bytes */
 } VdsStream;
 

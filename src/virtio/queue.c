@@ -138,19 +138,13 @@ static VdsIo *io_init(VdsVirtQueue *queue, VdsRequest *request)
 {
     VdsIo *io = request->extra;
 
-    *io = (VdsIo){
-        .out = {.io = io,
-                .spans = request->spans,
-                .n = request->n_out,
-                .total = request->out_bytes},
-        .in = {.io = io,
-               .spans = request->spans + request->n_out,
-               .n = request->n_in,
-               .total = request->in_bytes},
-        .queue = queue,
-        .request = request,
-        .epoch = queue->epoch,
-    };
+    io->out = (VdsStream){.io = io, .spans = request->spans, .total = request->out_bytes};
+    io->in = (VdsStream){
+        .io = io, .spans = request->spans + request->n_out, .total = request->in_bytes};
+    io->user = NULL;
+    io->queue = queue;
+    io->request = request;
+    io->epoch = queue->epoch;
     return io;
 }
 

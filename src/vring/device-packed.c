@@ -6,7 +6,7 @@
  */
 #include "device-loop.h"
 
-static VdsDesc desc_of(const uint64_t words[2])
+static inline VdsDesc desc_of(const uint64_t words[2])
 {
     return (VdsDesc){.addr = words[0],
                      .len = (uint32_t)words[1],
@@ -30,8 +30,8 @@ static inline bool packed_has_available(VdsVring *ring, bool *available, GError 
 /* ---- lists ---- */
 
 /* Slot `count` of a list at (slot, wrap).  P4: it must be the driver's to give. */
-static bool read_slot(const VdsVring *ring, uint32_t count, uint16_t slot, bool wrap,
-                      VdsDesc *desc, GError **fault)
+static inline bool read_slot(const VdsVring *ring, uint32_t count, uint16_t slot,
+                             bool wrap, VdsDesc *desc, GError **fault)
 {
     uint64_t words[2] = {0, ring->head_word1};
     uint64_t offset = UINT64_C(16) * slot;
@@ -76,7 +76,7 @@ static bool add_entries(const Walk *walk, const VdsGuestArea *table, uint32_t n,
     return true;
 }
 
-static bool add_table(const Walk *walk, const VdsDesc *desc, GError **fault)
+G_NO_INLINE static bool add_table(const Walk *walk, const VdsDesc *desc, GError **fault)
 {
     VdsGuestArea table;
     uint32_t n = 0;
@@ -85,8 +85,8 @@ static bool add_table(const Walk *walk, const VdsDesc *desc, GError **fault)
            vds_walk_end(&table, add_entries(walk, &table, n, fault), fault);
 }
 
-static bool add_slot(const Walk *walk, const VdsDesc *desc, uint32_t count, uint16_t slot,
-                     GError **fault)
+static inline bool add_slot(const Walk *walk, const VdsDesc *desc, uint32_t count,
+                            uint16_t slot, GError **fault)
 {
     if (!(desc->flags & VDS_DESC_F_INDIRECT)) {
         return vds_walk_add(walk, desc, slot, fault);
@@ -99,7 +99,7 @@ static bool add_slot(const Walk *walk, const VdsDesc *desc, uint32_t count, uint
     return add_table(walk, desc, fault);
 }
 
-static bool check_id(const VdsVring *ring, uint16_t id, GError **fault)
+static inline bool check_id(const VdsVring *ring, uint16_t id, GError **fault)
 {
     if (id >= ring->num) {
         return vds_vring_fault(fault, VDS_RULE_P2,
@@ -113,7 +113,8 @@ static bool check_id(const VdsVring *ring, uint16_t id, GError **fault)
     return true;
 }
 
-static inline bool packed_take(VdsVring *ring, Request *request, GError **fault)
+G_ALWAYS_INLINE static inline bool packed_take(VdsVring *ring, Request *request,
+                                               GError **fault)
 {
     const Walk walk = {ring, request, MAX(ring->num, VDS_VRING_CHAIN_MAX)};
     uint16_t slot = ring->last_avail;
@@ -175,7 +176,8 @@ static void packed_put_back(VdsVring *ring, const Request *request)
 
 /* The first of a batch is kept back: with it the driver sees all (2.8.9: so that it never
  * sees a part of a request of several buffers). */
-static inline bool packed_push(VdsVring *ring, const Request *request, GError **fault)
+G_ALWAYS_INLINE static inline bool packed_push(VdsVring *ring, const Request *request,
+                                               GError **fault)
 {
     uint16_t slot = ring->used_idx;
     bool wrap = ring->used_wrap;

@@ -140,8 +140,8 @@ static inline bool check_head(const VdsVring *ring, uint16_t head, GError **faul
     return true;
 }
 
-static inline bool collect(VdsVring *ring, Request *request, uint16_t head,
-                           GError **fault)
+G_ALWAYS_INLINE static inline bool collect(VdsVring *ring, Request *request,
+                                           uint16_t head, GError **fault)
 {
     const Table table = {.area = &ring->areas.desc, .n = ring->num};
     const Walk walk = {ring, request, MAX(ring->num, VDS_VRING_CHAIN_MAX)};
@@ -160,7 +160,8 @@ static inline bool collect(VdsVring *ring, Request *request, uint16_t head,
     return true;
 }
 
-static inline bool split_take(VdsVring *ring, Request *request, GError **fault)
+G_ALWAYS_INLINE static inline bool split_take(VdsVring *ring, Request *request,
+                                              GError **fault)
 {
     uint16_t head = 0;
 
@@ -183,7 +184,8 @@ static void split_put_back(VdsVring *ring, const Request *request)
 
 /* ---- used ---- */
 
-static inline bool split_push(VdsVring *ring, const Request *request, GError **fault)
+G_ALWAYS_INLINE static inline bool split_push(VdsVring *ring, const Request *request,
+                                              GError **fault)
 {
     uint32_t slot = slot_of(ring, (uint16_t)(ring->used_idx + ring->unpublished));
     uint64_t offset = SPLIT_RING + (uint64_t)SPLIT_USED_ELEM * slot;
