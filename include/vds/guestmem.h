@@ -269,13 +269,13 @@ static inline bool vds_guest_window_has(VdsGuestWindow *window, uint64_t gpa,
 static inline bool vds_guest_window_area(const VdsGuestWindow *window, VdsGuestArea *area,
                                          uint64_t gpa, uint64_t len, unsigned align)
 {
-    uint8_t *direct = window->direct + (gpa - window->first);
+    uint64_t at = gpa - window->first;
 
     if (G_UNLIKELY(len == 0 || !vds_guest_window_holds(window, gpa, len) ||
-                   (uintptr_t)direct % align != 0)) {
+                   ((uintptr_t)window->direct + at) % align != 0)) {
         return vds_guest_area_init(area, window->map, gpa, len, align, NULL);
     }
-    *area = (VdsGuestArea){window->map, gpa, len, direct, window->gone};
+    *area = (VdsGuestArea){window->map, gpa, len, window->direct + at, window->gone};
     return true;
 }
 
