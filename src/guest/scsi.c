@@ -2,11 +2,11 @@
  * guest: the driver of virtio-scsi.  It asks every target what is there, as Linux does,
  * and takes the first disk it finds: idle, it reads what a search for partitions reads;
  * under load it writes blocks and reads them again.  Events say when to look again.
- * virtio 1.2, 5.6; the commands are those of SPC-4 and SBC-3.
+ * virtio 1.2, 5.6; SBC-3.
  */
 #include <string.h>
 
-#include "guest-priv.h"
+#include "scsi-priv.h"
 
 enum { F_HOTPLUG = 1, F_CHANGE = 2 };
 
@@ -17,14 +17,11 @@ enum { /* config */
        CONFIG_MAX_TARGET = 30,
 };
 
-enum { CONTROL, EVENT, REQUEST /* and those after it */ };
-
 enum {
     /* what Linux asks for, and so writes to the config space */
     SENSE_BYTES = 96,
-    CDB_BYTES = 32,
     /* a request's slot: what the device reads, what it writes, then a page of data */
-    HEADER_BYTES = 19 + CDB_BYTES,
+    HEADER_BYTES = 19 + VDS_SCSI_CDB_BYTES,
     ANSWER_AT = 64,
     ANSWER_BYTES = 12 + SENSE_BYTES,
     DATA_AT = VDS_GUEST_BLOCK,
@@ -32,11 +29,8 @@ enum {
     EVENT_BYTES = 16,
     EVENTS = 8, /* as Linux */
     MAX_QUEUES = 1024,
-    MAX_LUNS = 16, /* of one target: more are not looked at */
-    TRIES = 3,     /* of a command while the unit has something else to say */
     SCAN_READS = 3,
     SECTOR = 512,
-    BLOCK = VDS_GUEST_BLOCK,
 };
 
 enum { /* response, status and sense key */
@@ -54,78 +48,13 @@ enum { /* events (5.6.6.3) */
        EVENTS_MISSED = 31, /* the bit */
 };
 
-typedef struct {
-    uint8_t target;
-    uint16_t lun;
-} Unit;
-
-/* What a command is for. */
-typedef enum {
-    STEP_TARGET, /* is anything there? */
-    STEP_LUNS,
-    STEP_LUN, /* is this one a disk? */
-    STEP_READY,
-    STEP_CAPACITY,
-    STEP_PROTECTION,
-    STEP_LOOK, /* for partitions */
-    STEP_READ,
-    STEP_WRITE,
-    STEP_FLUSH,
-} Step;
-
-typedef struct {
-    Step step;
-    Unit unit;
-    uint8_t cdb[CDB_BYTES];
-    uint32_t out, in; /* bytes of data; one of them is 0 */
-    unsigned block;
-} Command;
-
-typedef struct {
-    unsigned next_queue;
-
-    /* The search: one command at a time. */
-    bool searching, again; /* again: something changed meanwhile */
-    unsigned last_target;  /* of the search */
-    unsigned max_target;
-    Unit at;
-    uint16_t luns[MAX_LUNS];
-    unsigned n_luns, next_lun, tries;
-    Command asked; /* the last one */
-
-    /* The disk. */
-    bool has_disk;
-    uint32_t epoch; /* of `blocks`: answers of an older one are not about these */
-    Unit disk;
-    uint32_t block_bytes;
-    uint64_t n_blocks;
-    VdsGuestBlocks blocks;
-} ScsiState;
-
-static void put_be(uint8_t *to, uint64_t value, unsigned n)
-{
-    for (unsigned i = n; i-- > 0; value >>= 8) {
-        to[i] = (uint8_t)value;
-    }
-}
-
-static uint64_t get_be(const uint8_t *from, unsigned n)
-{
-    uint64_t value = 0;
-
-    for (unsigned i = 0; i < n; i++) {
-        value = value << 8 | from[i];
-    }
-    return value;
-}
-
 /* ---- requests --------------------------------------------------------------------- */
 
 /* slot->note: the step and how much it may bring; the block and its epoch. */
-static bool submit(VdsGuestQueue *queue, const Command *command)
+bool vds_guest_scsi_submit(VdsGuestQueue *queue, const VdsScsiCommand *command)
 {
     VdsGuestDevice *device = queue->device;
-    const ScsiState *state = device->state;
+    const VdsGuestScsi *state = device->state;
     VdsGuestSlot *slot = vds_guest_queue_take(queue);
     uint8_t header[HEADER_BYTES] = {1, command->unit.target,
                                     (uint8_t)(0x40 | command->unit.lun >> 8),
@@ -138,8 +67,8 @@ static bool submit(VdsGuestQueue *queue, const Command *command)
     if (!slot) {
         return false; /* the device is slower than the workload */
     }
-    put_be(header + 8, slot->gpa, 8); /* any number that no other has */
-    memcpy(header + 19, command->cdb, CDB_BYTES);
+    vds_scsi_put_be(header + 8, slot->gpa, 8); /* any number that no other has */
+    memcpy(header + 19, command->cdb, VDS_SCSI_CDB_BYTES);
     slot->note[0] = (uint64_t)command->step << 32 | command->in;
     slot->note[1] = (uint64_t)state->epoch << 32 | command->block;
     spans[n++] = (VdsSpan){slot->gpa, HEADER_BYTES};
@@ -156,176 +85,68 @@ static bool submit(VdsGuestQueue *queue, const Command *command)
                                 command->in > 0 ? 2 : 1);
 }
 
-/* ---- the search ------------------------------------------------------------------- */
-
-/* Its commands have a queue's last slot for themselves. */
-static void ask(VdsGuestDevice *device, const Command *command)
-{
-    ScsiState *state = device->state;
-
-    state->asked = *command;
-    if (!submit(device->queues[REQUEST], command) && device->life == VDS_GUEST_DRIVEN) {
-        vds_guest_device_error(device, "no room to ask what is at target %u",
-                               command->unit.target);
-        state->searching = false;
-    }
-}
-
-static void inquire(VdsGuestDevice *device, Step step, Unit unit)
-{
-    ask(device, &(Command){.step = step,
-                           .unit = unit,
-                           .cdb = {0x12, [4] = 36}, /* INQUIRY */
-                           .in = 36});
-}
-
-static void search(VdsGuestDevice *device, unsigned first, unsigned last)
-{
-    ScsiState *state = device->state;
-
-    if (state->searching) {
-        state->again = true;
-        return;
-    }
-    state->searching = true;
-    state->last_target = last;
-    state->tries = 0;
-    state->at = (Unit){(uint8_t)first, 0};
-    inquire(device, STEP_TARGET, state->at);
-}
-
-static void next_target(VdsGuestDevice *device)
-{
-    ScsiState *state = device->state;
-
-    if (state->at.target < state->last_target) {
-        state->at = (Unit){(uint8_t)(state->at.target + 1), 0};
-        inquire(device, STEP_TARGET, state->at);
-        return;
-    }
-    state->searching = false;
-    if (state->again) {
-        state->again = false;
-        search(device, 0, state->max_target);
-    }
-}
-
-static void next_lun(VdsGuestDevice *device)
-{
-    ScsiState *state = device->state;
-
-    if (state->next_lun < state->n_luns) {
-        state->at.lun = state->luns[state->next_lun++];
-        inquire(device, STEP_LUN, state->at);
-    } else {
-        next_target(device);
-    }
-}
-
-static void found_target(VdsGuestDevice *device, const uint8_t *data, uint32_t len)
-{
-    const ScsiState *state = device->state;
-
-    ask(device, &(Command){.step = STEP_LUNS,
-                           .unit = {state->at.target, 0},
-                           .cdb = {0xa0, [8] = BLOCK >> 8}, /* REPORT LUNS */
-                           .in = BLOCK});
-}
-
-/* Peripheral and flat addresses; others name no disk. */
-static void found_luns(VdsGuestDevice *device, const uint8_t *data, uint32_t len)
-{
-    ScsiState *state = device->state;
-    uint64_t bytes = len < 8 ? 0 : MIN(get_be(data, 4), len - 8);
-
-    state->n_luns = state->next_lun = 0;
-    for (uint64_t at = 8; at + 8 <= 8 + bytes && state->n_luns < MAX_LUNS; at += 8) {
-        if (data[at] < 0x80) {
-            state->luns[state->n_luns++] = get_be(data + at, 2) & 0x3fff;
-        }
-    }
-    next_lun(device);
-}
-
-static void found_lun(VdsGuestDevice *device, const uint8_t *data, uint32_t len)
-{
-    const ScsiState *state = device->state;
-
-    if (len > 0 && data[0] == 0 && !state->has_disk) { /* connected, direct access */
-        ask(device, &(Command){.step = STEP_READY,
-                               .unit = state->at,
-                               .cdb = {0} /* TEST UNIT READY */});
-    } else {
-        next_lun(device);
-    }
-}
-
-static void found_ready(VdsGuestDevice *device, const uint8_t *data, uint32_t len)
-{
-    const ScsiState *state = device->state;
-
-    ask(device, &(Command){.step = STEP_CAPACITY,
-                           .unit = state->at,
-                           .cdb = {0x9e, 0x10, [13] = 32}, /* READ CAPACITY (16) */
-                           .in = 32});
-}
-
-static void found_capacity(VdsGuestDevice *device, const uint8_t *data, uint32_t len)
-{
-    ScsiState *state = device->state;
-
-    if (len < 12) {
-        vds_guest_device_error(device, "a capacity in %u bytes", len);
-        next_lun(device);
-        return;
-    }
-    state->n_blocks = get_be(data, 8) == UINT64_MAX ? 0 : get_be(data, 8) + 1;
-    state->block_bytes = (uint32_t)get_be(data + 8, 4);
-    ask(device, &(Command){.step = STEP_PROTECTION,
-                           .unit = state->at,
-                           .cdb = {0x1a, [2] = 0x3f, [4] = 4}, /* MODE SENSE (6) */
-                           .in = 4});
-}
-
 /* ---- the disk --------------------------------------------------------------------- */
 
-/* One page, at a 512-byte sector's number. */
-static bool transfer(VdsGuestQueue *queue, Step step, uint64_t sector, unsigned block)
+static bool submit_io(VdsGuestQueue *queue, const VdsScsiCommand *command)
 {
-    const ScsiState *state = queue->device->state;
+    VdsGuestScsi *state = queue->device->state;
+    bool sent = vds_guest_scsi_submit(queue, command);
+
+    state->under_way += sent ? 1 : 0;
+    return sent;
+}
+
+/* One page, at a 512-byte sector's number. */
+static bool transfer(VdsGuestQueue *queue, VdsScsiStep step, uint64_t sector,
+                     unsigned block)
+{
+    VdsGuestScsi *state = queue->device->state;
     uint64_t lba = sector * SECTOR / state->block_bytes;
-    uint32_t n = BLOCK / state->block_bytes;
-    bool writes = step == STEP_WRITE;
-    Command command = {.step = step,
-                       .unit = state->disk,
-                       .out = writes ? BLOCK : 0,
-                       .in = writes ? 0 : BLOCK,
-                       .block = block};
+    uint32_t n = VDS_GUEST_BLOCK / state->block_bytes;
+    bool writes = step == VDS_SCSI_STEP_WRITE;
+    VdsScsiCommand command = {.step = step,
+                              .unit = state->disk,
+                              .out = writes ? VDS_GUEST_BLOCK : 0,
+                              .in = writes ? 0 : VDS_GUEST_BLOCK,
+                              .block = block};
 
     if (lba + n <= UINT32_MAX) {
         command.cdb[0] = writes ? 0x2a : 0x28; /* WRITE (10), READ (10) */
-        put_be(command.cdb + 2, lba, 4);
-        put_be(command.cdb + 7, n, 2);
+        vds_scsi_put_be(command.cdb + 2, lba, 4);
+        vds_scsi_put_be(command.cdb + 7, n, 2);
     } else {
         command.cdb[0] = writes ? 0x8a : 0x88; /* (16) */
-        put_be(command.cdb + 2, lba, 8);
-        put_be(command.cdb + 10, n, 4);
+        vds_scsi_put_be(command.cdb + 2, lba, 8);
+        vds_scsi_put_be(command.cdb + 10, n, 4);
     }
-    return submit(queue, &command);
+    return submit_io(queue, &command);
+}
+
+static void new_epoch(VdsGuestScsi *state)
+{
+    state->epoch++;
+    state->stale += state->under_way;
+    state->under_way = 0;
+}
+
+static void lose_disk(VdsGuestScsi *state)
+{
+    state->has_disk = false;
+    new_epoch(state);
 }
 
 /* The disk is there; a page of its own blocks is what the driver moves. */
-static void take_disk(VdsGuestDevice *device, bool read_only)
+void vds_guest_scsi_take_disk(VdsGuestDevice *device, bool read_only)
 {
-    ScsiState *state = device->state;
+    VdsGuestScsi *state = device->state;
     uint32_t bytes = state->block_bytes;
-    VdsGuestQueue *queue = device->queues[REQUEST];
+    VdsGuestQueue *queue = device->queues[VDS_SCSI_REQUEST];
     uint64_t sectors;
 
     state->has_disk = true;
-    state->epoch++;
+    new_epoch(state);
     state->disk = state->at;
-    if (bytes < SECTOR || bytes > BLOCK || BLOCK % bytes != 0) {
+    if (bytes < SECTOR || bytes > VDS_GUEST_BLOCK || VDS_GUEST_BLOCK % bytes != 0) {
         vds_guest_blocks_init(&state->blocks, 0);
         return;
     }
@@ -333,59 +154,47 @@ static void take_disk(VdsGuestDevice *device, bool read_only)
     vds_guest_blocks_init(&state->blocks, sectors);
     state->blocks.read_only = read_only;
     state->blocks.flushes = true;
-    for (unsigned i = 0; i < SCAN_READS && sectors >= BLOCK / SECTOR && queue->n_free > 1;
+    for (unsigned i = 0;
+         i < SCAN_READS && sectors >= VDS_GUEST_BLOCK / SECTOR && queue->n_free > 1;
          i++) {
-        uint64_t last = (sectors / (BLOCK / SECTOR) - 1) * (BLOCK / SECTOR);
+        uint64_t last =
+            (sectors / (VDS_GUEST_BLOCK / SECTOR) - 1) * (VDS_GUEST_BLOCK / SECTOR);
 
-        transfer(queue, STEP_LOOK, i == 1 ? last : 0, 0);
+        transfer(queue, VDS_SCSI_STEP_LOOK, i == 1 ? last : 0, 0);
     }
-}
-
-/* The third byte's first bit: write-protected. */
-static void found_protection(VdsGuestDevice *device, const uint8_t *data, uint32_t len)
-{
-    take_disk(device, len >= 3 && (data[2] & 0x80) != 0);
-    next_lun(device);
-}
-
-/* A disk that does not say is not protected, as Linux has it. */
-static void no_protection(VdsGuestDevice *device)
-{
-    take_disk(device, false);
-    next_lun(device);
 }
 
 static void submit_flush(VdsGuestDevice *device, VdsGuestQueue *queue)
 {
-    const ScsiState *state = device->state;
+    const VdsGuestScsi *state = device->state;
 
-    submit(queue, &(Command){.step = STEP_FLUSH,
-                             .unit = state->disk,
-                             .cdb = {0x35}}); /* SYNCHRONIZE CACHE (10) */
+    submit_io(queue, &(VdsScsiCommand){.step = VDS_SCSI_STEP_FLUSH,
+                                       .unit = state->disk,
+                                       .cdb = {0x35}}); /* SYNCHRONIZE CACHE (10) */
 }
 
 /* One slot is the search's. */
 static void tick(VdsGuestDevice *device)
 {
-    ScsiState *state = device->state;
-    VdsGuestQueue *queue = device->queues[REQUEST + state->next_queue];
+    VdsGuestScsi *state = device->state;
+    VdsGuestQueue *queue = device->queues[VDS_SCSI_REQUEST + state->next_queue];
     VdsGuestBlocks *blocks = &state->blocks;
     VdsGuestTurn turn;
     unsigned n = 0;
     bool writes;
 
-    if (!state->has_disk || queue->n_free < 2) {
+    if (!state->has_disk || state->stale > 0 || queue->n_free < 2) {
         return;
     }
     turn = vds_guest_blocks_turn(blocks, &n);
-    state->next_queue = (state->next_queue + 1) % (device->n_queues - REQUEST);
+    state->next_queue = (state->next_queue + 1) % (device->n_queues - VDS_SCSI_REQUEST);
     if (turn == VDS_GUEST_TURN_FLUSH) {
         submit_flush(device, queue);
     } else if (turn != VDS_GUEST_TURN_NONE) {
         writes = turn == VDS_GUEST_TURN_WRITE;
         if ((!writes ||
              vds_guest_blocks_put(blocks, device, n, queue->free->gpa + DATA_AT)) &&
-            transfer(queue, writes ? STEP_WRITE : STEP_READ,
+            transfer(queue, writes ? VDS_SCSI_STEP_WRITE : VDS_SCSI_STEP_READ,
                      vds_guest_blocks_sector(blocks, n), n)) {
             vds_guest_blocks_sent(blocks, n, writes);
         }
@@ -416,28 +225,29 @@ static bool read_answer(VdsGuestDevice *device, const VdsGuestSlot *slot, Answer
     return true;
 }
 
-typedef void (*FoundFunc)(VdsGuestDevice *device, const uint8_t *data, uint32_t len);
-
 static const struct {
     const char *name;
-    FoundFunc found;                      /* (nullable): no step of the search */
-    void (*none)(VdsGuestDevice *device); /* it did not do it */
-    bool quiet;                           /* not to do it is no fault */
+    bool quiet; /* not to do it is no fault */
 } steps[] = {
-    [STEP_TARGET] = {"INQUIRY", found_target, next_target, true},
-    [STEP_LUNS] = {"REPORT LUNS", found_luns, next_target, false},
-    [STEP_LUN] = {"INQUIRY", found_lun, next_lun, false},
-    [STEP_READY] = {"TEST UNIT READY", found_ready, next_lun, false},
-    [STEP_CAPACITY] = {"READ CAPACITY", found_capacity, next_lun, false},
-    [STEP_PROTECTION] = {"MODE SENSE", found_protection, no_protection, true},
-    [STEP_LOOK] = {.name = "READ"},
-    [STEP_READ] = {.name = "READ"},
-    [STEP_WRITE] = {.name = "WRITE"},
-    [STEP_FLUSH] = {.name = "SYNCHRONIZE CACHE"},
+    [VDS_SCSI_STEP_TARGET] = {"INQUIRY", true},
+    [VDS_SCSI_STEP_LUNS] = {"REPORT LUNS", false},
+    [VDS_SCSI_STEP_LUN] = {"INQUIRY", false},
+    [VDS_SCSI_STEP_READY] = {"TEST UNIT READY", false},
+    [VDS_SCSI_STEP_CAPACITY] = {"READ CAPACITY", false},
+    [VDS_SCSI_STEP_PROTECTION] = {"MODE SENSE", true},
+    [VDS_SCSI_STEP_LOOK] = {"READ", false},
+    [VDS_SCSI_STEP_READ] = {"READ", false},
+    [VDS_SCSI_STEP_WRITE] = {"WRITE", false},
+    [VDS_SCSI_STEP_FLUSH] = {"SYNCHRONIZE CACHE", false},
 };
 
+static bool is_search(VdsScsiStep step)
+{
+    return step <= VDS_SCSI_STEP_PROTECTION;
+}
+
 /* A disk that is gone takes its answers along; its event comes or came. */
-static bool check_answer(VdsGuestDevice *device, Step step, const Answer *answer)
+static bool check_answer(VdsGuestDevice *device, VdsScsiStep step, const Answer *answer)
 {
     bool good = answer->response == OK && answer->status == 0;
 
@@ -450,44 +260,51 @@ static bool check_answer(VdsGuestDevice *device, Step step, const Answer *answer
     return good;
 }
 
-/* A step of the search ends, and the next one begins. */
-static void go_on(VdsGuestDevice *device, Step step, const VdsGuestSlot *slot,
-                  uint32_t len, bool good)
+/* The disk's requests are done as a whole, or not at all. */
+static bool check_length(VdsGuestDevice *device, VdsScsiStep step, const Answer *answer,
+                         uint32_t written)
 {
-    uint8_t data[BLOCK];
-
-    if (!good) {
-        steps[step].none(device);
-    } else if (vds_guest_device_read(device, slot->gpa + DATA_AT, data, len)) {
-        vds_guest_device_count(device);
-        steps[step].found(device, data, len);
+    if (written >= ANSWER_BYTES && (is_search(step) || answer->resid == 0)) {
+        return true;
     }
+    vds_guest_device_error(device, "%s: %u bytes written, %u left", steps[step].name,
+                           written, answer->resid);
+    return false;
 }
 
-/* The unit had something else to say first. */
-static bool try_again(VdsGuestDevice *device, const Answer *answer)
+/* A step of the search ends, and the next one begins.  The unit may have something else
+ * to say first. */
+static void go_on(VdsGuestDevice *device, const VdsGuestSlot *slot, const Answer *answer,
+                  uint32_t written)
 {
-    ScsiState *state = device->state;
-    const Command again = state->asked;
+    VdsScsiStep step = (VdsScsiStep)(slot->note[0] >> 32);
+    uint32_t in = (uint32_t)slot->note[0];
+    uint32_t len = in - MIN(in, answer->resid);
+    uint8_t data[VDS_GUEST_BLOCK];
 
-    if (answer->response != OK || answer->status != CHECK_CONDITION ||
-        answer->sense_key != UNIT_ATTENTION || state->tries == TRIES) {
-        state->tries = 0;
-        return false;
-    }
-    state->tries++;
-    ask(device, &again);
-    return true;
-}
-
-static void settle(VdsGuestDevice *device, const VdsGuestSlot *slot, Step step, bool good)
-{
-    ScsiState *state = device->state;
-
-    if (slot->note[1] >> 32 != state->epoch) {
+    if (answer->response == OK && answer->status == CHECK_CONDITION &&
+        answer->sense_key == UNIT_ATTENTION && vds_guest_scsi_ask_again(device)) {
         return;
     }
-    if (step == STEP_READ || step == STEP_WRITE) {
+    if (vds_guest_device_read(device, slot->gpa + DATA_AT, data, len)) {
+        bool good = check_answer(device, step, answer) &&
+                    check_length(device, step, answer, written);
+
+        vds_guest_scsi_found(device, step, good, data, len);
+    }
+}
+
+static void settle(VdsGuestDevice *device, const VdsGuestSlot *slot, VdsScsiStep step,
+                   bool good)
+{
+    VdsGuestScsi *state = device->state;
+
+    if (slot->note[1] >> 32 != state->epoch) {
+        state->stale--;
+        return;
+    }
+    state->under_way--;
+    if (step == VDS_SCSI_STEP_READ || step == VDS_SCSI_STEP_WRITE) {
         vds_guest_blocks_settle(&state->blocks, device, (uint32_t)slot->note[1], good,
                                 slot->gpa + DATA_AT);
     } else if (good) {
@@ -498,43 +315,27 @@ static void settle(VdsGuestDevice *device, const VdsGuestSlot *slot, Step step, 
 static void request_used(VdsGuestQueue *queue, VdsGuestSlot *slot, uint32_t written)
 {
     VdsGuestDevice *device = queue->device;
-    Step step = (Step)(slot->note[0] >> 32);
-    uint32_t in = (uint32_t)slot->note[0], len;
+    VdsScsiStep step = (VdsScsiStep)(slot->note[0] >> 32);
     Answer answer;
-    bool good;
 
     if (!read_answer(device, slot, &answer)) {
         return;
     }
-    len = in - MIN(in, answer.resid);
-    if (written < ANSWER_BYTES || (steps[step].found == NULL && answer.resid > 0)) {
-        vds_guest_device_error(device, "%s: %u bytes written, %u left", steps[step].name,
-                               written, answer.resid);
-        answer.response = BUSY; /* one error is enough */
-    }
     vds_guest_queue_give(queue, slot);
-    if (steps[step].found && try_again(device, &answer)) {
-        return;
-    }
-    good = check_answer(device, step, &answer);
-    if (steps[step].found) {
-        go_on(device, step, slot, len, good);
+    if (is_search(step)) {
+        go_on(device, slot, &answer, written);
     } else {
-        settle(device, slot, step, good);
+        settle(device, slot, step,
+               check_answer(device, step, &answer) &&
+                   check_length(device, step, &answer, written));
     }
 }
 
 /* ---- events ----------------------------------------------------------------------- */
 
-static void lose_disk(ScsiState *state)
-{
-    state->has_disk = false;
-    state->epoch++;
-}
-
 static void take_event(VdsGuestDevice *device, const uint8_t *bytes)
 {
-    ScsiState *state = device->state;
+    VdsGuestScsi *state = device->state;
     uint32_t event, reason;
     unsigned target = bytes[5];
 
@@ -544,7 +345,7 @@ static void take_event(VdsGuestDevice *device, const uint8_t *bytes)
     reason = GUINT32_FROM_LE(reason);
     if (event >> EVENTS_MISSED) {
         lose_disk(state);
-        search(device, 0, state->max_target);
+        vds_guest_scsi_search(device, 0, state->max_target);
         return;
     }
     if (event != T_TRANSPORT_RESET && event != T_PARAM_CHANGE) {
@@ -554,7 +355,7 @@ static void take_event(VdsGuestDevice *device, const uint8_t *bytes)
         lose_disk(state);
     }
     if (event == T_PARAM_CHANGE || reason != REASON_REMOVED) {
-        search(device, target, target);
+        vds_guest_scsi_search(device, target, target);
     }
 }
 
@@ -598,7 +399,7 @@ static bool write_config(VdsGuestDevice *device, unsigned offset, uint32_t value
 
 static bool plan(VdsGuestDevice *device, GError **error)
 {
-    ScsiState *state = device->state;
+    VdsGuestScsi *state = device->state;
     uint32_t n_queues;
     uint16_t max_target;
 
@@ -607,7 +408,7 @@ static bool plan(VdsGuestDevice *device, GError **error)
         !vds_guest_device_read_config(device, CONFIG_MAX_TARGET, &max_target,
                                       sizeof(max_target), error) ||
         !write_config(device, CONFIG_SENSE, SENSE_BYTES, error) ||
-        !write_config(device, CONFIG_CDB, CDB_BYTES, error) ||
+        !write_config(device, CONFIG_CDB, VDS_SCSI_CDB_BYTES, error) ||
         !vds_guest_device_add_queue(device, &control_role, error) ||
         !vds_guest_device_add_queue(device, &event_role, error)) {
         return false;
@@ -624,24 +425,24 @@ static bool plan(VdsGuestDevice *device, GError **error)
 
 static bool start(VdsGuestDevice *device, GError **error)
 {
-    const ScsiState *state = device->state;
+    const VdsGuestScsi *state = device->state;
 
-    for (unsigned i = EVENT; i < device->n_queues; i++) {
+    for (unsigned i = VDS_SCSI_EVENT; i < device->n_queues; i++) {
         if (!vds_guest_queue_allocate(device->queues[i], 0, error)) {
             return false;
         }
     }
     if (vds_guest_device_has(device, F_HOTPLUG)) {
-        vds_guest_queue_fill(device->queues[EVENT]);
+        vds_guest_queue_fill(device->queues[VDS_SCSI_EVENT]);
     }
-    search(device, 0, state->max_target);
+    vds_guest_scsi_search(device, 0, state->max_target);
     return true;
 }
 
 const VdsGuestDriver vds_guest_scsi = {
     .device_id = 8,
     .features = UINT64_C(1) << F_HOTPLUG | UINT64_C(1) << F_CHANGE,
-    .state_bytes = sizeof(ScsiState),
+    .state_bytes = sizeof(VdsGuestScsi),
     .plan = plan,
     .start = start,
     .tick = tick,

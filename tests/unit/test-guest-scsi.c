@@ -199,6 +199,7 @@ static void test_events(void **state)
     scsi_tell(&scsi, TRANSPORT_RESET, RESCAN);
     assert_true(writes_go_on(&scsi));
     atomic_store(&scsi.toy->target, 0); /* it goes before its event comes */
+    usleep(5000);
     scsi_tell(&scsi, TRANSPORT_RESET, REMOVED);
     assert_true(EVENTUALLY(stands_still(&scsi)));
     atomic_store(&scsi.toy->target, 2);
