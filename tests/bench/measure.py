@@ -1,6 +1,7 @@
 """What the benchmarks have in common: the C client, requests as files, a server's own
 processor time and memory, and rows of a table with their aims."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -46,6 +47,23 @@ def processors():
     """The two that client and server are put on; the same twice where there is one."""
     cpus = sorted(os.sched_getaffinity(0))
     return cpus[0], cpus[-1]
+
+
+@contextlib.contextmanager
+def awake(cpus):
+    """Keeps processors from sleeping, by work that gives way to any other: how long one of a
+    virtual machine takes to wake is more than a request takes, and it is not ours."""
+    idle = os.sched_param(0)
+    spinners = [subprocess.Popen([sys.executable, "-c", "while True: pass"],
+                                 preexec_fn=lambda cpu=cpu: (os.sched_setscheduler(0, os.SCHED_IDLE, idle),
+                                                             os.sched_setaffinity(0, {cpu})))
+                for cpu in sorted(set(cpus))]
+    try:
+        yield
+    finally:
+        for spinner in spinners:
+            spinner.kill()
+            spinner.wait()
 
 
 COUNT = """
