@@ -22,9 +22,14 @@ static bool is_void(const VdsStream *stream)
     return stream->io->epoch != stream->io->queue->epoch;
 }
 
+static inline uint64_t left(const VdsStream *stream)
+{
+    return G_UNLIKELY(is_void(stream)) ? 0 : stream->total - stream->done;
+}
+
 uint64_t vds_stream_left(const VdsStream *stream)
 {
-    return is_void(stream) ? 0 : stream->total - stream->done;
+    return left(stream);
 }
 
 uint64_t vds_stream_done(const VdsStream *stream)
@@ -60,7 +65,7 @@ static inline size_t each_span(VdsStream *stream, void *bytes, size_t len, SpanF
     GError *error = NULL;
     size_t moved = 0;
 
-    len = (size_t)MIN(len, vds_stream_left(stream));
+    len = (size_t)MIN(len, left(stream));
     while (moved < len) {
         const VdsSpan *span = &stream->spans[stream->at];
         uint32_t part = (uint32_t)MIN(len - moved, span->len - stream->into);
@@ -108,7 +113,7 @@ static size_t each_file_span(VdsStream *stream, const VdsGuestFile *file, size_t
     VdsGuestFile rest = *file;
     size_t moved = 0, part;
 
-    len = (size_t)MIN(len, vds_stream_left(stream));
+    len = (size_t)MIN(len, left(stream));
     while (moved < len) {
         part = func(stream->io->queue->window.map,
                     stream->spans[stream->at].gpa + stream->into,
@@ -137,7 +142,7 @@ uint64_t vds_stream_skip(VdsStream *stream, uint64_t len)
 {
     uint64_t moved = 0;
 
-    len = MIN(len, vds_stream_left(stream));
+    len = MIN(len, left(stream));
     while (moved < len) {
         uint32_t part = here(stream, len - moved);
 
@@ -151,7 +156,7 @@ uint64_t vds_stream_discard(VdsStream *stream, uint64_t len)
 {
     uint64_t moved = 0;
 
-    len = MIN(len, vds_stream_left(stream));
+    len = MIN(len, left(stream));
     while (moved < len) {
         uint32_t part = here(stream, len - moved);
 
