@@ -255,7 +255,7 @@ bool vds_vring_push_some(VdsVring *ring, VdsRequest *const *requests, size_t n,
 /* Shows the driver all that was pushed, at once.  *interrupt: it wants to be told.
  * Faults P5 to P7, R6. */
 bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault);
-/* The same without the question: it is for the next notify to ask. */
+/* The same without the question: the next publish asks it, for these as well. */
 bool vds_vring_show(VdsVring *ring, GError **fault);
 /* The same, and asks the driver even if nothing was pushed: an interrupt too many, as
  * some of QEMU's devices send and their drivers know. */

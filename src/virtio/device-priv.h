@@ -100,8 +100,7 @@ struct VdsVirtQueue {
                        I/O thread, which reads it without the lock */
     VdsGuestWindow window; /* of the ring's map; changed and read like epoch */
     bool notify;           /* the driver was asked for kicks */
-    bool unpublished;      /* something was completed and not shown */
-    bool untold;           /* it was shown, and the driver not asked whether to be told */
+    bool unpublished;      /* something was completed and not flushed */
     int call_fd;           /* of somebody else; -1 */
 };
 

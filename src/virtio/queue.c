@@ -47,7 +47,7 @@ static void set_ring(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
     queue->epoch++;
     queue->out = 0;
     queue->notify = true; /* as rings start */
-    queue->unpublished = queue->untold = false;
+    queue->unpublished = false;
 }
 
 void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
@@ -65,7 +65,7 @@ void vds_queue_void(VdsVirtQueue *queue)
     }
     queue->epoch++;
     queue->out = 0;
-    queue->unpublished = queue->untold = false;
+    queue->unpublished = false;
     pthread_mutex_unlock(&queue->lock);
 }
 
@@ -367,15 +367,13 @@ void vds_queue_interrupt(VdsVirtQueue *queue)
 /* With the lock held; a broken device's last completions stay unseen. */
 static bool publish(VdsVirtQueue *queue, bool anyway, bool *interrupt, GError **fault)
 {
-    bool ask = (anyway && queue->ring) || queue->untold;
-
     *interrupt = false;
-    if (!(queue->unpublished || ask) ||
+    if (!(queue->unpublished || (anyway && queue->ring)) ||
         atomic_load_explicit(&queue->device->broken, memory_order_relaxed)) {
         return true;
     }
-    queue->unpublished = queue->untold = false;
-    return (ask ? vds_vring_notify : vds_vring_publish)(queue->ring, interrupt, fault);
+    queue->unpublished = false;
+    return (anyway ? vds_vring_notify : vds_vring_publish)(queue->ring, interrupt, fault);
 }
 
 static bool flush(VdsVirtQueue *queue, bool anyway)
@@ -410,8 +408,6 @@ void vds_virt_queue_show(VdsVirtQueue *queue)
     pthread_mutex_lock(&queue->lock);
     if (queue->unpublished &&
         !atomic_load_explicit(&queue->device->broken, memory_order_relaxed)) {
-        queue->unpublished = false;
-        queue->untold = true;
         vds_vring_show(queue->ring, &fault);
     }
     pthread_mutex_unlock(&queue->lock);

@@ -66,6 +66,7 @@ struct VdsVring {
     uint16_t used_idx;    /* published */
     bool used_wrap;       /* packed */
     uint32_t unpublished; /* used entries pushed since; packed: slots */
+    bool untold;          /* some were shown, and the driver not asked about them */
     uint64_t first_word1; /* packed: what makes the first of them visible */
 
     uint32_t inuse; /* popped and not published: requests; packed: slots */

@@ -355,6 +355,7 @@ bool vds_vring_notify(VdsVring *ring, bool *interrupt, GError **fault)
     if (ring->unpublished > 0 && !publish(ring, fault)) {
         return vds_vring_result(&ring->areas, false, fault);
     }
+    ring->untold = false;
     tell_log(ring);
     /* Pairs with the fence in vds_driver_ring_get_used(): either we see what the driver
      * asks for, or it sees what we used. */
@@ -369,14 +370,18 @@ bool vds_vring_notify(VdsVring *ring, bool *interrupt, GError **fault)
 
 bool vds_vring_show(VdsVring *ring, GError **fault)
 {
-    return ring->unpublished == 0 ||
-           vds_vring_result(&ring->areas, publish(ring, fault), fault);
+    if (ring->unpublished == 0) {
+        return true;
+    }
+    ring->untold = true;
+    return vds_vring_result(&ring->areas, publish(ring, fault), fault);
 }
 
 bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault)
 {
     *interrupt = false;
-    return ring->unpublished == 0 || vds_vring_notify(ring, interrupt, fault);
+    return (ring->unpublished == 0 && !ring->untold) ||
+           vds_vring_notify(ring, interrupt, fault);
 }
 
 bool vds_vring_set_notify(VdsVring *ring, bool enable, bool *more, GError **fault)
