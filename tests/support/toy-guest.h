@@ -37,6 +37,8 @@ struct Toy {
     atomic_bool lie;    /* one bit of every answer is wrong */
     atomic_bool silent; /* requests are taken and not answered */
     atomic_bool deaf;   /* they are not even taken */
+    uint32_t wild;      /* not 0: it answers anything, out of this seed */
+    uint8_t config[TOY_CONFIG];
     VdsIo *held[64];
     unsigned n_held;
     uint64_t counter;
@@ -354,11 +356,99 @@ static inline const ToyKind *toy_kind(uint16_t device_id)
     return &toy_kinds[i];
 }
 
+/* ---- devices that answer anything ---- */
+
+static inline uint32_t toy_random(Toy *toy, uint32_t n)
+{
+    toy->wild = toy->wild * 1664525u + 1013904223u;
+    return (toy->wild >> 8) % n;
+}
+
+/* Zeroes and small numbers are what drivers go further with. */
+static inline uint8_t toy_random_byte(Toy *toy)
+{
+    static const uint8_t usual[] = {0, 0, 0, 0, 0, 1,  1,    2,    3,
+                                    4, 5, 6, 7, 8, 16, 0x7f, 0x80, 0xff};
+    uint32_t n = toy_random(toy, 24);
+
+    return n < G_N_ELEMENTS(usual) ? usual[n] : (uint8_t)toy_random(toy, 256);
+}
+
+/* A header of vsock that may be for this driver. */
+static inline void toy_random_packet(Toy *toy, uint8_t *bytes)
+{
+    static const uint32_t ports[] = {7, 1024, 1025, 70};
+    static const uint32_t lens[] = {0, 0, 1, 256, 4096, 5000};
+    ToyPacket packet = {.src_cid = 2,
+                        .dst_cid = TOY_VSOCK_CID + toy_random(toy, 8) / 7,
+                        .src_port = ports[toy_random(toy, G_N_ELEMENTS(ports))],
+                        .dst_port = ports[toy_random(toy, G_N_ELEMENTS(ports))],
+                        .len = lens[toy_random(toy, G_N_ELEMENTS(lens))],
+                        .type = (uint16_t)(1 + toy_random(toy, 8) / 7),
+                        .op = (uint16_t)toy_random(toy, 9),
+                        .flags = toy_random(toy, 4),
+                        .buf_alloc = toy_random(toy, 20000),
+                        .fwd_cnt = toy_random(toy, 5000)};
+
+    memcpy(bytes, &packet, TOY_PACKET);
+}
+
+static inline void toy_answer_anything(Toy *toy, unsigned queue, VdsIo *io)
+{
+    uint8_t bytes[6000];
+    uint32_t room = (uint32_t)MIN(vds_stream_left(&io->in), sizeof(bytes));
+    uint32_t zeroes = toy_random(toy, 2) ? toy_random(toy, 128) : 0;
+    uint32_t n = room;
+
+    for (uint32_t i = 0; i < room; i++) {
+        bytes[i] = i < zeroes ? 0 : toy_random_byte(toy);
+    }
+    if (toy->kind->device_id == TOY_VSOCK && queue == 0 && room >= TOY_PACKET) {
+        ToyPacket packet;
+
+        toy_random_packet(toy, bytes);
+        memcpy(&packet, bytes, TOY_PACKET);
+        n = MIN(room, TOY_PACKET + packet.len);
+    }
+    n = toy_random(toy, 4) ? n : toy_random(toy, n + 1);
+    toy_complete(io, vds_stream_write(&io->in, bytes, n));
+}
+
+/* What the driver asks for, now and then as it should be; and what it does not ask for.
+ */
+static inline void toy_handle_wildly(Toy *toy, VdsVirtQueue *queue)
+{
+    unsigned index = vds_virt_queue_get_index(queue);
+    VdsIo *io;
+
+    while (!(toy->kind->kept & 1u << index) && (io = vds_virt_queue_pop_one(queue))) {
+        if (toy_random(toy, 8) < 5) {
+            toy->kind->answer(toy, index, io);
+        } else {
+            toy_answer_anything(toy, index, io);
+        }
+    }
+    for (unsigned i = 0; i < TOY_QUEUES; i++) {
+        VdsVirtQueue *other = vds_virtio_device_get_virt_queue(toy->device, i);
+
+        if (other && toy->kind->kept & 1u << i && toy_random(toy, 2) &&
+            (io = vds_virt_queue_pop_one(other))) {
+            toy_answer_anything(toy, i, io);
+            vds_virt_queue_flush(other);
+        }
+    }
+}
+
 static inline void toy_handle(void *instance, VdsVirtQueue *queue)
 {
     Toy *toy = instance;
     unsigned index = vds_virt_queue_get_index(queue);
     VdsIo *io;
+
+    if (toy->wild) {
+        toy_handle_wildly(toy, queue);
+        return;
+    }
 
     if (toy->kind->kept & 1u << index || atomic_load(&toy->deaf)) {
         return;
@@ -389,12 +479,19 @@ static const VdsConfigRange toy_writable[] = {{4, 4}, {20, 8}, {0}};
 static const VdsDeviceOps toy_ops = {
     .handle = toy_handle, .reset = toy_reset, .config_writable = toy_writable};
 
-/* offered: of the transport's bits. */
-static inline Toy *toy_new(VdsIoThread *thread, uint16_t device_id, uint64_t offered)
+/* offered: of the transport's bits; wild: 0, or what it answers comes out of this, and a
+ * part of what stands in its config space. */
+static inline Toy *toy_new_wild(VdsIoThread *thread, uint16_t device_id, uint64_t offered,
+                                uint32_t wild)
 {
     Toy *toy = g_new0(Toy, 1);
 
+    toy->wild = wild;
     toy->kind = toy_kind(device_id);
+    memcpy(toy->config, toy->kind->config, TOY_CONFIG);
+    for (unsigned i = 0; wild && wild % 2 && i < TOY_CONFIG; i++) {
+        toy->config[i] = toy_random(toy, 4) ? toy->config[i] : toy_random_byte(toy);
+    }
     atomic_init(&toy->target, TOY_SCSI_TARGET);
     atomic_init(&toy->block_bytes, 512);
     toy->device = vds_virtio_device_new(&(VdsVirtioConfig){
@@ -406,11 +503,16 @@ static inline Toy *toy_new(VdsIoThread *thread, uint16_t device_id, uint64_t off
         .ops = &toy_ops,
         .instance = toy,
         .io_thread = thread,
-        .config = toy->kind->config,
+        .config = toy->config,
         .config_len_bytes = TOY_CONFIG,
     });
     vds_virtio_device_set_running(toy->device, true);
     return toy;
+}
+
+static inline Toy *toy_new(VdsIoThread *thread, uint16_t device_id, uint64_t offered)
+{
+    return toy_new_wild(thread, device_id, offered, 0);
 }
 
 static inline void toy_free(Toy *toy)

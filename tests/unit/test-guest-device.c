@@ -257,6 +257,38 @@ static void test_silent_devices(void **state)
     guest_fixture_clear(&fixture);
 }
 
+/* Devices that answer anything cost nobody but themselves: they are let go, their memory
+ * comes back, and their neighbour works on. */
+static void test_devices_that_answer_anything(void **state)
+{
+    enum { ROUNDS = 20 };
+    GuestFixture fixture;
+    uint64_t errors = 0, allocated;
+    Toy *busy;
+
+    guest_fixture_init(&fixture, RAM);
+    resume(&fixture);
+    busy = guest_fixture_plug(&fixture, TOY_BLK, OFFER_MODERN, 5000);
+    assert_true(EVENTUALLY(vds_guest_get_requests(fixture.guest, busy->device) > 20));
+    allocated = vds_guest_ram_get_allocated(fixture.ram);
+    for (uint32_t i = 0; i < ROUNDS * G_N_ELEMENTS(kinds); i++) {
+        Toy *toy = toy_new_wild(fixture.thread, kinds[i % G_N_ELEMENTS(kinds)],
+                                OFFER_MODERN | (i % 3 ? 0 : OFFER_BIT(VDS_F_RING_PACKED)),
+                                i + 1);
+        VdsGuestDeviceConfig config = {VDS_WORKLOAD_LIGHT, 100000, false};
+
+        vds_guest_plug(fixture.guest, toy->device, &config);
+        usleep(4000);
+        errors += vds_guest_get_errors(fixture.guest, toy->device);
+        guest_fixture_unplug(&fixture, toy);
+        assert_int_equal(vds_guest_ram_get_allocated(fixture.ram), allocated);
+    }
+    assert_true(errors > ROUNDS);
+    assert_int_equal(vds_guest_get_errors(fixture.guest, busy->device), 0);
+    guest_fixture_unplug(&fixture, busy);
+    guest_fixture_clear(&fixture);
+}
+
 static void test_hot_plug_under_load(void **state)
 {
     GuestFixture fixture;
@@ -292,6 +324,7 @@ int main(void)
         cmocka_unit_test(test_too_little_memory),
         cmocka_unit_test(test_broken_device),
         cmocka_unit_test(test_silent_devices),
+        cmocka_unit_test(test_devices_that_answer_anything),
         cmocka_unit_test(test_hot_plug_under_load),
     };
 
