@@ -261,6 +261,21 @@ void vds_mailbox_post(VdsMailbox *box, VdsTaskFunc func, void *user);
 /* Runs what waits now, in the order of posting; returns how many. */
 unsigned vds_mailbox_run(VdsMailbox *box);
 
+/* ---- VdsSignaller: eventfds whose other side means harm ------------------------------
+ */
+
+/* Signals without ever waiting, though the other side may have filled the counter and
+ * made it blocking.  Costs a few words until the first signal. */
+typedef struct VdsSignaller VdsSignaller;
+
+VdsSignaller *vds_signaller_new(void);
+void vds_signaller_free(VdsSignaller *signaller); /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsSignaller, vds_signaller_free)
+/* A counter that is full is told, too; what is no eventfd may not be.  Any thread. */
+void vds_signaller_signal(VdsSignaller *signaller, int fd);
+/* As read(), but what would wait is EAGAIN, whatever the descriptor's flags are. */
+ssize_t vds_read_now(int fd, void *bytes, size_t len);
+
 /* ---- VdsIoThread: an epoll loop on a thread of its own ------------------------------
  */
 
@@ -283,6 +298,8 @@ void vds_io_thread_post(VdsIoThread *thread, VdsTaskFunc func, void *user);
 /* Returns when func has run there; on the thread itself it runs at once.  Not from a
  * thread that this one waits for. */
 void vds_io_thread_call(VdsIoThread *thread, VdsTaskFunc func, void *user);
+/* By the thread's signaller.  Any thread. */
+void vds_io_thread_signal(VdsIoThread *thread, int fd);
 
 /* Watches and timers are made, changed and freed on their thread.  Freeing is safe in any
  * callback; the descriptor stays the caller's, who frees the watch before closing it. */

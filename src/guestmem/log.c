@@ -5,8 +5,6 @@
  * Owns the mapping of the bitmap.  Refuses to know what is written and when logging is
  * on.  vhost-user: SET_LOG_BASE, SET_LOG_FD.
  */
-#include <sys/eventfd.h>
-
 #include "map-priv.h"
 
 struct VdsDirtyLog {
@@ -14,7 +12,8 @@ struct VdsDirtyLog {
     MapRegion region;     /* of the bitmap itself */
     atomic_bool marked;   /* since somebody was told */
     pthread_mutex_t lock; /* of all below; a leaf */
-    int call_fd;          /* -1; owned, non-blocking */
+    int call_fd;          /* -1; owned */
+    VdsSignaller *signaller;
 };
 
 VdsDirtyLog *vds_dirty_log_new(int fd, uint64_t offset, uint64_t len, GError **error)
@@ -26,6 +25,7 @@ VdsDirtyLog *vds_dirty_log_new(int fd, uint64_t offset, uint64_t len, GError **e
     atomic_init(&log->refs, 1);
     pthread_mutex_init(&log->lock, NULL);
     log->call_fd = -1;
+    log->signaller = vds_signaller_new();
     if (!vds_region_init(&log->region, &config, error) ||
         !vds_region_map(&log->region, &config, VDS_MAP_WRITABLE, error)) {
         vds_dirty_log_unref(log);
@@ -47,6 +47,7 @@ void vds_dirty_log_unref(VdsDirtyLog *log)
     if (log && atomic_fetch_sub_explicit(&log->refs, 1, memory_order_acq_rel) == 1) {
         vds_region_clear(&log->region);
         vds_fd_close(&log->call_fd);
+        vds_signaller_free(log->signaller);
         pthread_mutex_destroy(&log->lock);
         g_free(log);
     }
@@ -102,7 +103,7 @@ void vds_dirty_log_tell(VdsDirtyLog *log)
     }
     pthread_mutex_lock(&log->lock);
     if (log->call_fd >= 0) {
-        (void)eventfd_write(log->call_fd, 1); /* full is told, too */
+        vds_signaller_signal(log->signaller, log->call_fd);
     }
     pthread_mutex_unlock(&log->lock);
 }

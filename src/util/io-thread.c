@@ -30,6 +30,7 @@ struct VdsIoThread {
     bool started;
     pthread_t thread;
     pid_t id;
+    VdsSignaller *signaller;
 
     /* Constant once it is started. */
     int epoll_fd;
@@ -158,6 +159,7 @@ VdsIoThread *vds_io_thread_new(const char *name)
     thread->epoll_fd = -1;
     pthread_mutex_init(&thread->lock, NULL);
     pthread_cond_init(&thread->called, NULL);
+    thread->signaller = vds_signaller_new();
     return thread;
 }
 
@@ -187,10 +189,16 @@ void vds_io_thread_unref(VdsIoThread *thread)
         pthread_join(thread->thread, NULL);
     }
     close_all(thread);
+    vds_signaller_free(thread->signaller);
     pthread_cond_destroy(&thread->called);
     pthread_mutex_destroy(&thread->lock);
     g_free(thread->name);
     g_free(thread);
+}
+
+void vds_io_thread_signal(VdsIoThread *thread, int fd)
+{
+    vds_signaller_signal(thread->signaller, fd);
 }
 
 const char *vds_io_thread_get_name(const VdsIoThread *thread)

@@ -54,7 +54,7 @@ static bool is_empty(int fd)
 {
     char byte;
 
-    return fd >= 0 && read(fd, &byte, sizeof(byte)) == 0;
+    return fd >= 0 && vds_read_now(fd, &byte, sizeof(byte)) == 0;
 }
 
 bool vds_backend_check_state(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,

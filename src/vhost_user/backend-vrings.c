@@ -3,9 +3,7 @@
  * descriptors that come along.  What follows from it is for backend-rings.c to say.
  * docs/interop/vhost-user.rst; rules C1, C2, C8, V1.
  */
-#include <fcntl.h>
 #include <string.h>
-#include <sys/eventfd.h>
 
 #include "backend-priv.h"
 
@@ -146,13 +144,9 @@ bool vds_backend_set_kick(VdsVhostUserBackend *backend, VdsVhostUserMessage *mes
                                      : vds_ring_settle(backend, n, error);
 }
 
-static void signal_once(int fd)
+static void signal_once(const VdsVhostUserBackend *backend, int fd)
 {
-    int flags = fcntl(fd, F_GETFL);
-
-    if (flags >= 0 && fcntl(fd, F_SETFL, flags | O_NONBLOCK) == 0) {
-        (void)eventfd_write(fd, 1);
-    }
+    vds_io_thread_signal(vds_virtio_device_get_io_thread(backend->device), fd);
 }
 
 /* The front-end looks at the descriptor before when it sends the new one, and not again:
@@ -175,7 +169,8 @@ bool vds_backend_set_call(VdsVhostUserBackend *backend, VdsVhostUserMessage *mes
         return false;
     }
     if (ring->shown.call >= 0) {
-        signal_once((int)ring->shown.call); /* the device's, which keeps it until told */
+        signal_once(backend,
+                    (int)ring->shown.call); /* the device's, which keeps it until told */
     }
     return true;
 }
@@ -194,7 +189,7 @@ void vds_backend_signal_errors(VdsVhostUserBackend *backend)
 {
     for (unsigned i = 0; i < backend->n_rings; i++) {
         if (backend->rings[i].err_fd >= 0) {
-            signal_once(backend->rings[i].err_fd);
+            signal_once(backend, backend->rings[i].err_fd);
         }
     }
 }

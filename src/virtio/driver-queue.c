@@ -291,7 +291,8 @@ static void take_kick(uint32_t events, void *user)
     VdsVirtQueue *queue = user;
     uint64_t count;
 
-    if (read(queue->kick_fd, &count, sizeof(count)) != sizeof(count) && errno != EAGAIN) {
+    if (vds_read_now(queue->kick_fd, &count, sizeof(count)) != sizeof(count) &&
+        errno != EAGAIN) {
         vds_io_watch_free(g_steal_pointer(&queue->kick_watch));
         return;
     }

@@ -3,8 +3,6 @@
  * go back in batches; kicks are asked for when they are needed; a fault of the driver
  * breaks the device.  Refuses to know ring formats.  virtio 1.2, 2.6 and 2.7.10.
  */
-#include <sys/eventfd.h>
-
 #include "device-priv.h"
 
 enum { BATCH = 64 };
@@ -353,7 +351,7 @@ void vds_queue_interrupt(VdsVirtQueue *queue)
 
     pthread_mutex_lock(&queue->lock);
     if (queue->call_fd >= 0) {
-        (void)eventfd_write(queue->call_fd, 1); /* non-blocking; full is told, too */
+        vds_io_thread_signal(device->thread, queue->call_fd);
         told = true;
     }
     pthread_mutex_unlock(&queue->lock);

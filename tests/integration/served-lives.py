@@ -275,6 +275,28 @@ def test_a_thousand_connections():
             assert after[1] - before[1] < 256, f"{after[1] - before[1]} pages more"
 
 
+def test_descriptors_that_block():
+    """Flags are shared with whoever has the other side: the call descriptor's counter is
+    full, it and the kick descriptor wait for ever, and the daemon does not."""
+    with daemon("-device", "virtio-rng-pci,id=rng1,vhost-user={dir}/rng1") as ours:
+        client = ours.client()
+        with Front(ours.dir / "rng1") as other, connect(ours) as front:
+            other.start()
+            front.start()
+            request(front)
+            for fd in (front.call_fd, front.kick_fd):
+                os.set_blocking(fd, True)
+            assert front.called()
+            os.write(front.call_fd, struct.pack("=Q", 2**64 - 2))
+            for i in range(10):
+                request(front)
+                request(other)
+                vds.equal(queue(client)["used-idx"], i + 2)
+        with connect(ours) as front:
+            front.start()
+            request(front)
+
+
 def test_floods():
     """A front-end that asks and never reads holds nobody up."""
     with daemon() as ours:

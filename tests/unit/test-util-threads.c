@@ -1,11 +1,12 @@
 /*
- * util: the mailbox and the thread with an epoll loop.
+ * util: the mailbox, the thread with an epoll loop, and signals to others.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
 #include <stdatomic.h>
@@ -393,6 +394,73 @@ static void test_lock_soon_sleeps(void **state)
     pthread_join(thread, NULL);
 }
 
+/* ---- signals ---- */
+
+static uint64_t take_count(int fd)
+{
+    uint64_t count = 0;
+
+    return vds_read_now(fd, &count, sizeof(count)) == sizeof(count) ? count : 0;
+}
+
+/* More than are kept before what is over is taken out. */
+static void test_signals_count(void **state)
+{
+    g_autoptr(VdsSignaller) signaller = vds_signaller_new();
+    VDS_AUTO_FD fd = eventfd(0, EFD_CLOEXEC);
+
+    for (unsigned i = 0; i < 1000; i++) {
+        vds_signaller_signal(signaller, fd);
+    }
+    assert_int_equal(take_count(fd), 1000);
+    assert_int_equal(take_count(fd), 0);
+    assert_int_equal(errno, EAGAIN);
+}
+
+/* A counter that is full and blocks: who waited would never come back. */
+static void test_signals_wait_for_nobody(void **state)
+{
+    const uint64_t most = UINT64_MAX - 1;
+    g_autoptr(VdsSignaller) signaller = vds_signaller_new();
+    VDS_AUTO_FD fd = eventfd(0, EFD_CLOEXEC);
+    VDS_AUTO_FD null = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int ends[2];
+
+    alarm(20);
+    assert_int_equal(write(fd, &most, sizeof(most)), sizeof(most));
+    for (unsigned i = 0; i < 300; i++) {
+        vds_signaller_signal(signaller, fd);
+    }
+    assert_true(is_readable(fd));
+    assert_int_equal(pipe2(ends, O_CLOEXEC | O_NONBLOCK), 0); /* what is no eventfd */
+    while (write(ends[1], &most, sizeof(most)) > 0) {
+    }
+    assert_int_equal(fcntl(ends[1], F_SETFL, 0), 0);
+    vds_signaller_signal(signaller, ends[1]);
+    vds_signaller_signal(signaller, null);
+    vds_signaller_signal(signaller, -1);
+    alarm(0);
+    close(ends[0]);
+    close(ends[1]);
+}
+
+static void test_reads_wait_for_nobody(void **state)
+{
+    int ends[2];
+    char byte;
+
+    alarm(20);
+    assert_int_equal(pipe2(ends, O_CLOEXEC), 0);
+    assert_int_equal(vds_read_now(ends[0], &byte, 1), -1);
+    assert_int_equal(errno, EAGAIN);
+    assert_int_equal(write(ends[1], "x", 1), 1);
+    assert_int_equal(vds_read_now(ends[0], &byte, 1), 1);
+    close(ends[1]);
+    assert_int_equal(vds_read_now(ends[0], &byte, 1), 0);
+    close(ends[0]);
+    alarm(0);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +473,9 @@ int main(void)
         cmocka_unit_test(test_timer_repeats_until_off),
         cmocka_unit_test(test_lock_soon_excludes),
         cmocka_unit_test(test_lock_soon_sleeps),
+        cmocka_unit_test(test_signals_count),
+        cmocka_unit_test(test_signals_wait_for_nobody),
+        cmocka_unit_test(test_reads_wait_for_nobody),
         cmocka_unit_test(test_no_descriptor_is_left),
     };
 

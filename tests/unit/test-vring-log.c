@@ -326,7 +326,7 @@ static void test_tells(void **state)
         assert_int_equal(eventfd_write(fd, UINT64_MAX - 1), 0);
         assert_true(vds_guest_map_write(fixture->logged, PAIR_DATA, "x", 1, NULL));
         vds_guest_map_tell_log(fixture->logged);
-        assert_true(told(fd) == UINT64_MAX - 1);
+        assert_true(told(fd) >= UINT64_MAX - 1); /* and nobody waited */
         vds_dirty_log_set_call_fd(fixture->log, -1);
         assert_true(vds_guest_map_write(fixture->logged, PAIR_DATA, "x", 1, NULL));
         vds_guest_map_tell_log(fixture->logged);
