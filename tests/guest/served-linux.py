@@ -5,7 +5,6 @@ nothing, and QEMU says of its half what we say of ours.
 One boot for all of it.  QEMU's queue-status stops a vhost-user ring, so it is asked last.
 """
 
-import fnmatch
 import hashlib
 import os
 import pathlib
@@ -14,6 +13,7 @@ import sys
 import threading
 import time
 
+import beside
 import guest as guests
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
@@ -220,54 +220,9 @@ def check_queries_under_load(setting):
 
 
 def both(setting, command, name, **arguments):
-    def ask(client):
-        reply = client.ask({"execute": command, "arguments": {"path": path(name), **arguments}})
-        return reply.get("return", {"error": reply.get("error")})
-
-    return ask(setting.guest.qmp), ask(setting.ours)
+    return beside.both(setting.guest.qmp, setting.ours, command, path=path(name), **arguments)
 
 
-def differences(theirs, ours, where=""):
-    """The members that differ, as "a.b.c: theirs / ours"; lists of names by element."""
-    if isinstance(theirs, dict) and isinstance(ours, dict):
-        for name in sorted({*theirs, *ours}):
-            here = f"{where}.{name}" if where else name
-            if name not in theirs or name not in ours:
-                yield here, theirs.get(name, "absent"), ours.get(name, "absent")
-            else:
-                yield from differences(theirs[name], ours[name], here)
-    elif isinstance(theirs, list) and isinstance(ours, list) and all(
-            isinstance(name, str) for name in theirs + ours):
-        for name in sorted({*theirs} ^ {*ours}):  # "VIRTIO_X: what it means"
-            has = name in theirs
-            yield f"{where}.{name.split(':')[0]}", has, not has
-    elif theirs != ours:
-        yield where, theirs, ours
-
-
-def compare(found, excused):
-    """The differences that are not excused, and the excuses that were used."""
-    used, bad = set(), []
-    for where, theirs, ours in found:
-        excuse = next((row for row in excused if fnmatch.fnmatchcase(where, row)), None)
-        if excuse:
-            used.add(excuse)
-        else:
-            bad.append(f"{where}: QEMU {theirs!r}, here {ours!r}")
-    return bad, used
-
-
-PROTOCOLS = "vhost-dev.protocol-features."
-# Members of x-query-virtio-status that differ, and why.  "*" stands for any name.
-STATUS_EXCUSED = {
-    "host-features.*": "QEMU's is what its own device and ours offer together",
-    "isr": "a register of the front-end's transport: we ring a descriptor",
-    "queue-sel": "a register of the front-end's transport, which no message tells",
-    PROTOCOLS + "protocols.VHOST_USER_PROTOCOL_F_SLAVE_REQ": "today's name is BACKEND_REQ",
-    PROTOCOLS + "protocols.VHOST_USER_PROTOCOL_F_BACKEND_REQ": "QEMU 7.2 says SLAVE_REQ",
-    PROTOCOLS + "protocols.VHOST_USER_PROTOCOL_F_STATUS": "QEMU 7.2 has no name for it",
-    PROTOCOLS + "unknown-protocols": "QEMU 7.2 has no name for STATUS",
-}
 # The control queue of a network card stays in QEMU, and what belongs to it.
 NET_EXCUSED = {
     "num-vqs": "the control queue is QEMU's",
@@ -283,9 +238,9 @@ NET_EXCUSED = {
 def check_status(setting):
     bad = []
     for name in SERVED:
-        excused = {**STATUS_EXCUSED, **(NET_EXCUSED if name.startswith("net") else {})}
-        found = list(differences(*both(setting, "x-query-virtio-status", name)))
-        lines, used = compare(found, excused)
+        excused = {**beside.STATUS_EXCUSED, **(NET_EXCUSED if name.startswith("net") else {})}
+        found = list(beside.differences(*both(setting, "x-query-virtio-status", name)))
+        lines, used = beside.compare(found, excused)
         bad += [f"{name}: {line}" for line in lines]
         print(f"# {name} differs in {', '.join(sorted(used))}")
     assert not bad, "\n".join(bad)
@@ -300,7 +255,7 @@ def check_vhost_queues(setting):
                 vds.equal(theirs["error"]["desc"], f"Invalid vhost virtqueue number {ring}")
             else:
                 bad += [f"{name} {ring}: {line}" for line in
-                        compare(differences(theirs, ours), {"kick", "call"})[0]]
+                        beside.compare(beside.differences(theirs, ours), {"kick", "call"})[0]]
             # QEMU keeps no number of them; ours are descriptors of this process
             assert ours.get("kick", 0) > 2 and ours.get("call", 0) > 2, ours
     assert not bad, "\n".join(bad)
@@ -348,15 +303,8 @@ def check_elements(setting):
                     vds.equal(theirs["error"]["desc"], "Packed ring not supported")
                     theirs = {"name": ours["name"], **packed_element(setting, where, index)}
                 bad += [f"{name} {ring} [{index}]: {line}"
-                        for line in compare(differences(theirs, ours), {})[0]]
+                        for line in beside.compare(beside.differences(theirs, ours), {})[0]]
     assert not bad, "\n".join(bad)
-
-
-# QEMU asks the back-end for the index with GET_VRING_BASE, which stops the ring, and
-# prints the message's return code; its own device saw no used entry; and the default size
-# of a ring is each program's own.
-QUEUE_EXCUSED = {"last-avail-idx", "used-idx", "shadow-avail-idx", "signalled-used",
-                 "signalled-used-valid", "inuse", "vring-num-default"}
 
 
 def check_queue_status(setting):
@@ -367,7 +315,7 @@ def check_queue_status(setting):
             ours_before = setting.ours.command("x-query-virtio-queue-status", path=path(name), queue=ring)
             theirs, ours = both(setting, "x-query-virtio-queue-status", name, queue=ring)
             bad += [f"{name} {ring}: {line}" for line in
-                    compare(differences(theirs, ours), QUEUE_EXCUSED)[0]]
+                    beside.compare(beside.differences(theirs, ours), beside.QUEUE_EXCUSED)[0]]
             vds.equal(ours["last-avail-idx"], ours_before["last-avail-idx"])
     assert not bad, "\n".join(bad)
 

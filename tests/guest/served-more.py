@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
 """Two Linux guests at once on one daemon: a SCSI disk whose data is whole, and virtio sockets
-between guest and guest, guest and host, each way.
+between guest and guest, guest and host, each way; and QEMU says of its half what we say of ours.
 """
 
 import concurrent.futures
 import contextlib
 import hashlib
+import itertools
 import pathlib
 import random
 import socket
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 
+import beside
 import guest as guests
 
 sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
@@ -22,6 +24,7 @@ CONTENT = random.Random(2).randbytes(8 << 20)
 HOST, HOST_PORT, GUEST_PORT, NOBODYS_PORT = 2, 1234, 70, 4321
 CIDS = {"v0": 7, "v1": 8}
 BYTES = 8 << 20
+RINGS = {"s0": 4, "v0": 2, "v1": 2}  # those that are the back-end's
 
 
 def start():
@@ -149,16 +152,42 @@ def check_host_to_guest(daemon, guest):
     assert bytes(got) == content + len(content).to_bytes(8, "little"), len(got)
 
 
-def check_answers(daemon):
-    client = daemon.client()
-    for name, num_vqs in (("s0", 4), ("v0", 2), ("v1", 2)):
-        where = f"/machine/peripheral/{name}/virtio-backend"
-        status = client.command("x-query-virtio-status", path=where)
+def path(name):
+    return f"/machine/peripheral/{name}/virtio-backend"
+
+
+def check_sound(client):
+    for name, rings in RINGS.items():
+        status = client.command("x-query-virtio-status", path=path(name))
         assert status["started"] and not status["broken"], status
         assert status["vhost-started"], status
-        for queue in range(num_vqs):
-            client.command("x-query-virtio-vhost-queue-status", path=where, queue=queue)
-        vds.equal(client.command("qom-get", path=where, property="broken-reason"), "")
+        vds.equal(client.command("qom-get", path=path(name), property="broken-reason"), "")
+        for ring in range(rings):
+            client.command("x-query-virtio-vhost-queue-status", path=path(name), queue=ring)
+
+
+ASKED = (  # QEMU's queue-status stops the ring: that comes last
+    ("x-query-virtio-vhost-queue-status", {"kick", "call"}, ({},)),
+    ("x-query-virtio-queue-element", {}, ({"index": 0}, {"index": 1}, {"index": 5})),
+    ("x-query-virtio-queue-status", beside.QUEUE_EXCUSED, ({},)))
+STATUS_EXCUSED = {
+    **beside.STATUS_EXCUSED,
+    "vhost-dev.nvqs": "QEMU keeps the event queue to itself",
+}
+
+
+def check_sockets_beside_qemu(client, guests_of):
+    """Not the disk: QEMU 7.2 dies when it is asked about a SCSI device."""
+    bad = []
+    for name, guest in guests_of.items():
+        found = beside.differences(*beside.both(guest.qmp, client, "x-query-virtio-status", path=path(name)))
+        bad += [f"{name}: {line}" for line in beside.compare(found, STATUS_EXCUSED)[0]]
+        for command, excused, each in ASKED:
+            for ring, words in itertools.product(range(RINGS[name]), each):
+                found = beside.differences(
+                    *beside.both(guest.qmp, client, command, path=path(name), queue=ring, **words))
+                bad += [f"{command} {name} {ring}: {line}" for line in beside.compare(found, excused)[0]]
+    assert not bad, "\n".join(bad)
 
 
 def main():
@@ -168,8 +197,9 @@ def main():
         good = vds.report(
             lambda: check_disk(daemon, first), lambda: check_guest_to_guest(daemon, first, second),
             lambda: check_nobody_listens(first), lambda: check_host_to_guest(daemon, first),
-            lambda: check_answers(daemon),
-            names=["disk", "guest to guest", "nobody listens", "host to guest", "answers"])
+            lambda: check_sound(daemon.client()),
+            lambda: check_sockets_beside_qemu(daemon.client(), {"v0": first, "v1": second}),
+            names=["disk", "guest to guest", "nobody listens", "host to guest", "sound", "sockets beside QEMU"])
     sys.exit(0 if good else 1)
 
 
