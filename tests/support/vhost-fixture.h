@@ -256,3 +256,29 @@ static inline void served_ping(Served *served, const char *text)
     served_kick(served);
     assert_true(served_hears(served, 0, text, 5000));
 }
+
+static inline VdsDeviceState served_device(const Served *served)
+{
+    VdsDeviceState state;
+
+    vds_virtio_device_get_state(served->device, &state);
+    return state;
+}
+
+static inline VdsQueueState served_queue(const Served *served)
+{
+    VdsQueueState state = {0};
+
+    assert_true(vds_virtio_device_get_queue(served->device, 0, &state));
+    return state;
+}
+
+static inline void assert_refused(const Served *served, const char *rule)
+{
+    const char *refusal = vds_vhost_user_backend_get_refusal(served->backend);
+
+    assert_non_null(refusal);
+    if (!g_str_has_prefix(refusal, rule)) {
+        fail_msg("refused with '%s', not by %s", refusal, rule);
+    }
+}

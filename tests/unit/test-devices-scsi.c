@@ -1,164 +1,15 @@
 /*
- * devices: virtio-scsi with one disk (virtio 1.2, 5.6): every command with what it
- * answers and refuses, reads and writes on every kind of disk, task management, a disk
- * that comes and goes, and requests that lie.
+ * devices: the commands of virtio-scsi with one disk (virtio 1.2, 5.6): what each answers
+ * and refuses, reads and writes on every kind of disk, and requests that lie.
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <glib/gstdio.h>
 
-#include "door.h"
+#include "scsi-door.h"
 
-enum { CONTROL, EVENT, REQUESTS, HEADER = 19, CDB = 32, RESPONSE = 12, SENSE = 96 };
-enum { OUT = HEADER + CDB, IN = RESPONSE + SENSE, ROOM = 512 * 1024 };
-enum { GOOD = 0, CHECK = 2, OK = 0, OVERRUN = 1, BAD_TARGET = 3 };
-enum { BLOCK = 512, DISK = 1 << 20, BLOCKS = DISK / BLOCK };
-enum { COMPLETE = 0, SUCCEEDED = 10, REJECTED = 11, INCORRECT_LUN = 12 };
-
-typedef struct {
-    Door door;
-    uint64_t gpa;
-    char *file; /* (nullable) */
-    uint8_t lun[8];
-    uint8_t status, response, key;
-    unsigned code;
-    uint32_t residual, written;
-    uint8_t data[ROOM];
-} Scsi;
-
-static void scsi_open(Scsi *scsi, const char *adapter, const char *node, const char *disk,
-                      uint64_t features)
-{
-    g_autofree char *device = g_strdup_printf("virtio-scsi-pci,id=s%s", adapter);
-
-    *scsi = (Scsi){.lun = {1}};
-    door_init(&scsi->door);
-    assert_true(door_plug(&scsi->door, device, NULL));
-    if (node) {
-        g_autofree char *unit = g_strdup_printf("scsi-hd,id=d,bus=s.0,drive=n%s", disk);
-
-        door_back(&scsi->door, "blockdev", node);
-        assert_true(door_plug(&scsi->door, unit, NULL));
-    }
-    door_find(&scsi->door, "s");
-    door_start(&scsi->door, features);
-    scsi->gpa = door_alloc(&scsi->door, 2 * ROOM);
-}
-
-static char *make_file(void)
-{
-    g_autofree char *path = NULL;
-    int fd = g_file_open_tmp("vds-scsi-XXXXXX", &path, NULL);
-
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, DISK), 0);
-    close(fd);
-    return g_steal_pointer(&path);
-}
-
-static void scsi_open_file(Scsi *scsi, const char *more, const char *disk,
-                           uint64_t features)
-{
-    g_autofree char *path = make_file();
-    g_autofree char *node =
-        g_strdup_printf("driver=file,node-name=n,filename=%s%s", path, more);
-
-    scsi_open(scsi, "", node, disk, features);
-    scsi->file = g_steal_pointer(&path);
-}
-
-static void scsi_close(Scsi *scsi)
-{
-    door_clear(&scsi->door);
-    if (scsi->file) {
-        g_unlink(scsi->file);
-        g_free(scsi->file);
-    }
-}
-
-static uint32_t get_le32(const uint8_t *bytes)
-{
-    return bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 |
-           (uint32_t)bytes[3] << 24;
-}
-
-static uint64_t get_be(const uint8_t *bytes, unsigned n)
-{
-    uint64_t value = 0;
-
-    while (n-- > 0) {
-        value = value << 8 | *bytes++;
-    }
-    return value;
-}
-
-static void post(Scsi *scsi, uint64_t tag, const uint8_t *cdb, size_t cdb_len,
-                 const void *data, uint32_t n_out, uint32_t n_in)
-{
-    uint8_t bytes[OUT] = {0};
-
-    memcpy(bytes, scsi->lun, sizeof(scsi->lun));
-    memcpy(bytes + 8, &tag, sizeof(tag));
-    memcpy(bytes + HEADER, cdb, cdb_len);
-    door_poke(&scsi->door, scsi->gpa, bytes, OUT);
-    if (data) {
-        door_poke(&scsi->door, scsi->gpa + OUT, data, n_out);
-    }
-    door_add(&scsi->door, REQUESTS, scsi->gpa, OUT + n_out, IN + n_in, 16384,
-             GSIZE_TO_POINTER(scsi->gpa));
-    door_kick(&scsi->door, REQUESTS);
-}
-
-static void take(Scsi *scsi, uint32_t n_out, uint32_t n_in)
-{
-    uint8_t bytes[IN];
-    uint64_t at = scsi->gpa + OUT + n_out;
-
-    assert_true(door_used(&scsi->door, REQUESTS, &scsi->written) == scsi->gpa);
-    assert_in_range(scsi->written, IN, IN + n_in);
-    door_peek(&scsi->door, at, bytes, IN);
-    door_peek(&scsi->door, at + IN, scsi->data, n_in);
-    scsi->residual = get_le32(bytes + 4);
-    scsi->status = bytes[10];
-    scsi->response = bytes[11];
-    scsi->key = bytes[RESPONSE + 2];
-    scsi->code = (unsigned)bytes[RESPONSE + 12] << 8 | bytes[RESPONSE + 13];
-    assert_int_equal(get_le32(bytes), scsi->status == CHECK ? 18 : 0);
-    if (scsi->status == CHECK) {
-        assert_int_equal(bytes[RESPONSE], 0x70);
-        assert_int_equal(scsi->response, OK);
-    }
-}
-
-/* Bytes of the answer. */
-static uint32_t run(Scsi *scsi, const uint8_t *cdb, size_t cdb_len, const void *data,
-                    uint32_t n_out, uint32_t n_in)
-{
-    post(scsi, 1, cdb, cdb_len, data, n_out, n_in);
-    take(scsi, n_out, n_in);
-    return scsi->written - IN;
-}
-
-#define RUN(scsi, data, n_out, n_in, ...)                                                \
-    run(scsi, (const uint8_t[]){__VA_ARGS__}, sizeof((uint8_t[]){__VA_ARGS__}), data,    \
-        n_out, n_in)
-#define GET(scsi, n_in, ...) RUN(scsi, NULL, 0, n_in, __VA_ARGS__)
-#define MUST(scsi, ...)                                                                  \
-    do {                                                                                 \
-        RUN(scsi, NULL, 0, 0, __VA_ARGS__);                                              \
-        assert_int_equal((scsi)->status, GOOD);                                          \
-        assert_int_equal((scsi)->response, OK);                                          \
-    } while (0)
-
-static const char node_null[] = "driver=null-co,node-name=n,size=1048576";
-
-/* ---- what it says of itself
- * -----------------------------------------------------------------
- */
+/* ---- what it says of itself ---- */
 
 static void test_inquiry(void **state)
 {
@@ -232,9 +83,7 @@ static void test_capacity_and_modes(void **state)
     scsi_close(&scsi);
 }
 
-/* ---- what it refuses
- * ------------------------------------------------------------------------
- */
+/* ---- what it refuses ---- */
 
 #define ILLEGAL(code, ...)                                                               \
     {                                                                                    \
@@ -318,50 +167,7 @@ static void test_targets_and_units(void **state)
     MUST(&scsi, 0x00);
     scsi_close(&scsi);
 }
-
-/* ---- bytes
- * ------------------------------------------------------------------------------------
- */
-
-static void fill(uint8_t *bytes, size_t len, uint32_t seed)
-{
-    for (size_t i = 0; i < len; i++) {
-        seed = seed * 1103515245u + 12345u;
-        bytes[i] = (uint8_t)(seed >> 16);
-    }
-}
-
-/* Every length of READ and WRITE; what one writes another reads. */
-static void read_and_write(Scsi *scsi)
-{
-    static const struct {
-        uint8_t write[16], read[16];
-        uint32_t blocks;
-    } rows[] = {
-        {{0x0a, 0, 0, 9, 3}, {0x08, 0, 0, 9, 3}, 3},
-        {{0x0a, 0, 1, 0, 0}, {0x28, 0, 0, 0, 1, 0, 0, 1, 0}, 256},
-        {{0x2a, 0, 0, 0, 0, 5, 0, 0, 7},
-         {0x88, 0, 0, 0, 0, 0, 0, 0, 0, 5, 0, 0, 0, 7},
-         7},
-        {{0xaa, 8, 0, 0, 7, 0, 0, 0, 0, 255}, {0xa8, 0, 0, 0, 7, 0, 0, 0, 0, 255}, 255},
-        {{0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 1, 0, 0, 3, 0},
-         {0x28, 0, 0, 0, 0, 1, 0, 3, 0},
-         768},
-    };
-    g_autofree uint8_t *bytes = g_malloc(ROOM);
-
-    for (uint32_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-        uint32_t len = rows[i].blocks * BLOCK;
-
-        fill(bytes, len, i);
-        assert_int_equal(run(scsi, rows[i].write, 16, bytes, len, 0), 0);
-        assert_int_equal(scsi->status, GOOD);
-        assert_int_equal(scsi->residual, 0);
-        assert_int_equal(run(scsi, rows[i].read, 16, NULL, 0, len), len);
-        assert_int_equal(scsi->status, GOOD);
-        assert_memory_equal(scsi->data, bytes, len);
-    }
-}
+/* ---- bytes ---- */
 
 static void test_bytes_of_a_file(void **state)
 {
@@ -462,182 +268,7 @@ static void test_overruns(void **state)
     assert_int_equal(scsi.response, OVERRUN);
     scsi_close(&scsi);
 }
-
-/* ---- control and events
- * ----------------------------------------------------------------------
- */
-
-static uint8_t manage(Scsi *scsi, uint8_t subtype, uint8_t target, uint8_t lun,
-                      uint8_t tag)
-{
-    uint8_t bytes[24] = {0, 0, 0, 0, subtype, 0, 0, 0, 1, target, 0, lun, [16] = tag};
-    uint64_t gpa = scsi->gpa + ROOM;
-    uint32_t written;
-    uint8_t answer;
-
-    door_poke(&scsi->door, gpa, bytes, sizeof(bytes));
-    door_add(&scsi->door, CONTROL, gpa, sizeof(bytes), 1, 5, scsi);
-    door_kick(&scsi->door, CONTROL);
-    assert_int_not_equal(door_used(&scsi->door, CONTROL, &written), 0);
-    assert_int_equal(written, 1);
-    door_peek(&scsi->door, gpa + sizeof(bytes), &answer, 1);
-    return answer;
-}
-
-static void test_task_management(void **state)
-{
-    Scsi scsi;
-
-    scsi_open(&scsi, "", node_null, "", DOOR_SPLIT);
-    for (uint8_t subtype = 0; subtype < 10; subtype++) {
-        bool known = subtype != 2 && subtype < 8;
-
-        assert_int_equal(manage(&scsi, subtype, 0, 0, 1), known ? COMPLETE : REJECTED);
-        assert_int_equal(manage(&scsi, subtype, 9, 0, 1), known ? BAD_TARGET : REJECTED);
-        assert_int_equal(manage(&scsi, subtype, 0, 5, 1), !known         ? REJECTED
-                                                          : subtype == 4 ? COMPLETE
-                                                                         : INCORRECT_LUN);
-    }
-    scsi_close(&scsi);
-}
-
-/* A task that is under way is over before the answer says so. */
-static void test_abort_of_a_task_under_way(void **state)
-{
-    const uint8_t cdb[] = {0x2a, 0, 0, 0, 0, 0, 0, 2, 0}; /* 256 KiB, in chunks */
-    enum { LEN = 512 * BLOCK, ROUNDS = 50 };
-    g_autofree uint8_t *bytes = g_malloc0(LEN);
-    Scsi scsi;
-
-    scsi_open_file(&scsi, ",aio=threads", ",write-cache=off", DOOR_SPLIT);
-    for (unsigned i = 0; i < ROUNDS; i++) {
-        VdsUsed used;
-
-        post(&scsi, 7, cdb, sizeof(cdb), bytes, LEN, 0);
-        assert_int_equal(manage(&scsi, i % 2 ? 0 : 5, 0, 0, 7), COMPLETE);
-        assert_true(vds_driver_ring_get_used(scsi.door.rings[REQUESTS], &used, NULL));
-        assert_true(GPOINTER_TO_SIZE(used.token) == scsi.gpa);
-    }
-    scsi_close(&scsi);
-}
-
-static void test_notifications(void **state)
-{
-    uint8_t bytes[16] = {1, [4] = 1, [12] = 255}, answer[5];
-    uint32_t written;
-    Scsi scsi;
-
-    scsi_open(&scsi, "", node_null, "", DOOR_SPLIT);
-    door_poke(&scsi.door, scsi.gpa, bytes, sizeof(bytes));
-    door_add(&scsi.door, CONTROL, scsi.gpa, sizeof(bytes), 5, 0, &scsi);
-    door_kick(&scsi.door, CONTROL);
-    assert_int_not_equal(door_used(&scsi.door, CONTROL, &written), 0);
-    door_peek(&scsi.door, scsi.gpa + sizeof(bytes), answer, sizeof(answer));
-    assert_memory_equal(answer, "\0\0\0\0\0", 5);
-    scsi_close(&scsi);
-}
-
-static uint32_t next_event(Scsi *scsi, uint32_t *reason)
-{
-    uint32_t written;
-    uint64_t gpa = door_used(&scsi->door, EVENT, &written);
-    uint8_t bytes[16];
-
-    assert_int_not_equal(gpa, 0);
-    assert_int_equal(written, sizeof(bytes));
-    door_peek(&scsi->door, gpa, bytes, sizeof(bytes));
-    *reason = get_le32(bytes + 12);
-    return get_le32(bytes);
-}
-
-/* A disk comes and goes under a driver, which is told where it has a buffer for it. */
-static void test_hot_plug(void **state)
-{
-    uint32_t reason;
-    Scsi scsi;
-
-    scsi_open(&scsi, "", NULL, "", DOOR_SPLIT);
-    RUN(&scsi, NULL, 0, 0, 0x00);
-    assert_int_equal(scsi.response, BAD_TARGET);
-    door_post(&scsi.door, EVENT, 16, 0);
-    scsi.file = make_file();
-    {
-        g_autofree char *node =
-            g_strdup_printf("driver=file,node-name=n,filename=%s", scsi.file);
-
-        door_back(&scsi.door, "blockdev", node);
-    }
-    assert_true(door_plug(&scsi.door, "scsi-hd,id=d,bus=s.0,drive=n", NULL));
-    assert_int_equal(next_event(&scsi, &reason), 1);
-    assert_int_equal(reason, 1);
-    read_and_write(&scsi);
-    assert_true(vds_machine_device_del(scsi.door.machine, "d", NULL));
-    RUN(&scsi, NULL, 0, 0, 0x00);
-    assert_int_equal(scsi.response, BAD_TARGET);
-    door_post(&scsi.door, EVENT, 16, 0);
-    assert_int_equal(next_event(&scsi, &reason), UINT32_C(1) << 31); /* one was missed */
-    assert_true(door_plug(&scsi.door, "scsi-hd,id=d,bus=s.0,drive=n", NULL));
-    MUST(&scsi, 0x00);
-    scsi_close(&scsi);
-}
-
-/* An earlier driver's request is still with the disk, so the next one's wait; and then
- * there is no disk any more: they are answered all the same. */
-static void test_unplug_with_requests_that_wait(void **state)
-{
-    const uint8_t write[] = {0x2a, 0, 0, 0, 0, 0, 0, 2, 0}; /* 256 KiB, to the platter */
-    const uint8_t read[] = {0x28, 0, 0, 0, 0, 0, 0, 0, 1};
-    enum { LEN = 512 * BLOCK, ROUNDS = 20 };
-    g_autofree uint8_t *bytes = g_malloc0(LEN);
-    Scsi scsi;
-
-    scsi_open_file(&scsi, ",aio=threads", ",write-cache=off", DOOR_SPLIT);
-    for (unsigned i = 0; i < ROUNDS; i++) {
-        uint8_t abort_all[24] = {0, 0, 0, 0, 5, 0, 0, 0, 1};
-        uint64_t task = scsi.gpa + ROOM;
-        uint32_t written;
-
-        post(&scsi, 1, write, sizeof(write), bytes, LEN, 0);
-        door_settle(&scsi.door);
-        door_reset(&scsi.door);
-        door_start(&scsi.door, DOOR_SPLIT);
-        post(&scsi, 2, read, sizeof(read), NULL, 0, BLOCK);
-        door_poke(&scsi.door, task, abort_all, sizeof(abort_all));
-        door_add(&scsi.door, CONTROL, task, sizeof(abort_all), 1, 0, &scsi);
-        door_kick(&scsi.door, CONTROL);
-        door_settle(&scsi.door);
-        assert_true(vds_machine_device_del(scsi.door.machine, "d", NULL));
-        take(&scsi, 0, BLOCK);
-        assert_true(scsi.response == BAD_TARGET || scsi.status == GOOD);
-        assert_int_not_equal(door_used(&scsi.door, CONTROL, &written), 0);
-        assert_true(
-            door_plug(&scsi.door, "scsi-hd,id=d,bus=s.0,drive=n,write-cache=off", NULL));
-    }
-    scsi_close(&scsi);
-}
-
-static void test_bad_disks(void **state)
-{
-    static const char *const rows[] = {"scsi-id=256", "lun=16384", "channel=1",
-                                       "logical_block_size=1000"};
-    Scsi scsi;
-
-    scsi_open(&scsi, "", NULL, "", DOOR_SPLIT);
-    door_back(&scsi.door, "blockdev", node_null);
-    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-        g_autofree char *text = g_strdup_printf("scsi-hd,drive=n,%s", rows[i]);
-        g_autoptr(GError) error = NULL;
-
-        assert_false(door_plug(&scsi.door, text, &error));
-        assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_PROPERTY));
-    }
-    assert_true(door_plug(&scsi.door, "scsi-hd,drive=n", NULL));
-    scsi_close(&scsi);
-}
-
-/* ---- what lies
- * -------------------------------------------------------------------------------
- */
+/* ---- what lies ---- */
 
 static void test_lies(void **state)
 {
@@ -716,12 +347,6 @@ int main(void)
         cmocka_unit_test(test_zeroes_and_unmap),
         cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_overruns),
-        cmocka_unit_test(test_task_management),
-        cmocka_unit_test(test_abort_of_a_task_under_way),
-        cmocka_unit_test(test_notifications),
-        cmocka_unit_test(test_hot_plug),
-        cmocka_unit_test(test_unplug_with_requests_that_wait),
-        cmocka_unit_test(test_bad_disks),
         cmocka_unit_test(test_lies),
         cmocka_unit_test(test_sizes_of_the_driver),
     };

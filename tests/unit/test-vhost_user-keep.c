@@ -9,16 +9,6 @@
 
 #include "vhost-fixture.h"
 
-static void assert_refused(const Served *served, const char *rule)
-{
-    const char *refusal = vds_vhost_user_backend_get_refusal(served->backend);
-
-    assert_non_null(refusal);
-    if (!g_str_has_prefix(refusal, rule)) {
-        fail_msg("refused with '%s', not by %s", refusal, rule);
-    }
-}
-
 static int shared_file(uint64_t len, uint8_t **bytes)
 {
     int fd = memfd_create("kept", MFD_CLOEXEC);
