@@ -457,8 +457,8 @@ static void post_short(Fuzz *fuzz, const Step *step, const uint8_t *bytes)
     uint32_t n_out = step->n_out[0], n_in = step->n_in[0];
 
     wait_for_all(fuzz);
-    fuzz->lied |= n_out < HEADER + fuzz->cdb_bytes || n_in < RESPONSE + fuzz->sense_bytes;
-    if (fuzz->lied) {
+    if (n_out < HEADER + fuzz->cdb_bytes || n_in < RESPONSE + fuzz->sense_bytes) {
+        fuzz->lied = true;
         fuzz->slots[0].sense_bytes = fuzz->sense_bytes;
         add(fuzz, REQUESTS, fuzz->memory, n_out, n_in, step->piece, 1);
         settle(fuzz);
