@@ -15,31 +15,27 @@ import os
 import pathlib
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-TIMEOUT = 60  # generous: sanitizers, and machines that do other things
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "lib"))
+import peers  # noqa: E402  pylint: disable=wrong-import-position
+from peers import ROOT, connect, skip  # noqa: E402,F401  pylint: disable=wrong-import-position,unused-import
+
+TIMEOUT = peers.TIMEOUT_S
 
 
 def daemon_path():
     return os.environ.get("VDS_DAEMON") or str(ROOT / "build" / "src" / "main" / "virtio-debugd")
 
 
-def skip(reason):
-    print(f"1..0 # SKIP {reason}")
-    sys.exit(77)
-
-
 def need(*programs):
     """Skips unless each program is installed."""
     for program in programs:
-        if not shutil.which(program):
-            skip(f"{program} is not installed")
+        peers.need_program(program)
 
 
 class QmpError(Exception):
@@ -48,51 +44,16 @@ class QmpError(Exception):
         self.cls, self.desc = error["class"], error["desc"]
 
 
-def connect(path):
-    """The file is there a moment before its socket listens: until then, again."""
-    end = time.monotonic() + TIMEOUT
-    while True:
-        sock = socket.socket(socket.AF_UNIX)
-        sock.settimeout(TIMEOUT)
-        try:
-            sock.connect(str(path))
-            return sock
-        except ConnectionRefusedError:
-            sock.close()
-            if time.monotonic() > end:
-                raise
-            time.sleep(0.005)
-
-
-class Client:
-    """One connection. Reads lines; events are kept apart in .events."""
+class Client(peers.Lines):
+    """One connection. Events are kept apart in .events."""
 
     def __init__(self, where, negotiate=True):
-        if isinstance(where, socket.socket):
-            self.sock = where
-        else:
-            self.sock = connect(where)
-        self.sock.settimeout(TIMEOUT)
-        self.pending = b""
+        super().__init__(where)
         self.events = []
         self.greeting = None
         if negotiate:
             self.greeting = self.message()
             self.command("qmp_capabilities")
-
-    def send(self, data):
-        self.sock.sendall(data.encode() if isinstance(data, str) else data)
-
-    def line(self):
-        """One line with its end; b"" when the server has closed."""
-        while b"\n" not in self.pending:
-            piece = self.sock.recv(1 << 16)
-            if not piece:
-                rest, self.pending = self.pending, b""
-                return rest
-            self.pending += piece
-        line, self.pending = self.pending.split(b"\n", 1)
-        return line + b"\n"
 
     def quiet(self, seconds=0.3):
         """True if nothing arrives for a while."""
@@ -138,19 +99,13 @@ class Client:
         return self.reply()
 
     def command(self, name, **arguments):
-        request = {"execute": name}
-        if arguments:
-            request["arguments"] = {k.replace("_", "-"): v for k, v in arguments.items()}
-        reply = self.ask(request)
+        reply = self.ask(peers.request(name, arguments))
         if "error" in reply:
             raise QmpError(reply["error"])
         return reply["return"]
 
     def hmp(self, line):
         return self.command("human-monitor-command", command_line=line)
-
-    def close(self):
-        self.sock.close()
 
 
 class Daemon:
@@ -195,14 +150,7 @@ class Daemon:
             shutil.rmtree(self.dir, ignore_errors=True)
 
     def wait_for(self, path):
-        end = time.monotonic() + TIMEOUT
-        while not path.exists():
-            if self.proc.poll() is not None:
-                raise RuntimeError(f"the daemon ended with {self.proc.returncode}: "
-                                   + self.stderr())
-            if time.monotonic() > end:
-                raise RuntimeError(f"{path} did not appear")
-            time.sleep(0.005)
+        peers.wait_for_path(self.proc, path, self.stderr)
 
     def client(self, negotiate=True):
         client = Client(self.sock, negotiate)
