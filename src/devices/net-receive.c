@@ -25,6 +25,7 @@ static void held_reserve(VdsNetHeld *held, unsigned more)
 static bool held_more(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue, unsigned want)
 {
     unsigned got;
+    bool fit = true;
 
     held_reserve(held, want);
     got = (unsigned)vds_virt_queue_pop(queue, held->ios + held->n, want);
@@ -37,10 +38,10 @@ static bool held_more(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue, unsign
                                     "5.1.6.3.1: a receive buffer of %" PRIu64
                                     " bytes in queue %u",
                                     bytes, vds_virt_queue_get_index(queue));
-            got = 0;
+            fit = false;
         }
     }
-    return got > 0;
+    return got > 0 && fit;
 }
 
 typedef enum { ROOM, NO_ROOM, NEVER } Room;

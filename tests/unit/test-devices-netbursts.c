@@ -170,6 +170,37 @@ static void test_what_nobody_wants(void **state)
     }
 }
 
+/* All of them are the device's until the reset, and nobody's any more behind it. */
+static void test_a_short_buffer_among_others(void **state)
+{
+    enum { FRAMES = 10, BYTES = 128, SHORT = 3 };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
+        g_autofree char *reason = NULL;
+        uint8_t frame[60] = {0}, in[BUFFER];
+        Net net;
+
+        burst_open(&net, formats[i], FRAMES);
+        post_buffers(&net, RX, SHORT, BYTES, 0);
+        post_buffers(&net, RX, 1, HEADER - 1, 0);
+        post_buffers(&net, RX, FRAMES - SHORT - 1, BYTES, 0);
+        for (unsigned n = 0; n < FRAMES; n++) {
+            add_frame(&net, n, frame, sizeof(frame));
+        }
+        door_kick(&net.door, TX);
+        door_settle(&net.door);
+        reason = vds_virtio_device_get_broken_reason(net.door.device);
+        assert_string_equal(reason, "5.1.6.3.1: a receive buffer of 11 bytes in queue 0");
+        assert_int_equal(door_state(&net.door, RX).inuse, FRAMES);
+        door_reset(&net.door);
+        door_start(&net.door, formats[i]);
+        post_buffers(&net, RX, 1, BYTES, 0);
+        send_frame(&net, frame, sizeof(frame));
+        assert_int_equal(receive(&net, in), sizeof(frame));
+        net_close(&net);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -177,6 +208,7 @@ int main(void)
         cmocka_unit_test(test_more_than_there_is_room_for),
         cmocka_unit_test(test_one_that_never_fits),
         cmocka_unit_test(test_what_nobody_wants),
+        cmocka_unit_test(test_a_short_buffer_among_others),
     };
 
     return cmocka_run_group_tests_name("devices-netbursts", tests, NULL, NULL);
