@@ -16,18 +16,16 @@
 #include <unistd.h>
 
 #include "fuzz-door.h"
+#include "vsock-model.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-enum { RX, TX };
-enum { CID = 3, HOST = 2, HEADER = 44, WINDOW = 256 * 1024, MAX_CONNECTIONS = 1024 };
-enum { STREAM = 1, SEQPACKET = 2 };
-enum { REQUEST = 1, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST };
 enum {
+    CID = 3,
+    MAX_CONNECTIONS = 1024,
     DRIVERS = 2, /* the first has sockets of the host */
     STEPS = 64,
-    FLOOD = 48, /* packets of a step; in all, fewer than may wait for a driver */
-    SAID = STEPS * FLOOD,
+    FLOOD = 48,  /* packets of a step; in all, fewer than may wait for a driver */
     SLOTS = 128, /* receive buffers of a driver */
     SLOT_BYTES = 4096,
     SENT = 256, /* headers of packets that are on their way */
@@ -53,26 +51,6 @@ typedef struct {
 } Step;
 
 typedef struct {
-    uint64_t src_cid, dst_cid;
-    uint32_t src_port, dst_port, len;
-    uint16_t type, op;
-    uint32_t flags, buf_alloc, fwd_cnt;
-} __attribute__((packed)) Header;
-G_STATIC_ASSERT(sizeof(Header) == HEADER && G_BYTE_ORDER == G_LITTLE_ENDIAN);
-
-/* A stream of the first driver's with the host, by both ports. */
-typedef struct {
-    uint32_t guest, host;
-    bool open;
-    uint32_t got; /* bytes since it was opened */
-} Stream;
-
-/* Room that the driver once gave. */
-typedef struct {
-    uint32_t guest, host, alloc, taken;
-} Said;
-
-typedef struct {
     FuzzDoor at;            /* first */
     uint64_t receive, sent; /* gpa of the slots */
     bool busy[SLOTS];       /* offered */
@@ -87,10 +65,8 @@ typedef struct {
     uint64_t payload; /* gpa */
     int listeners[LISTENERS], ends[ENDS];
     unsigned next_end, n_flood;
-    uint32_t asked[4]; /* the host's port that asked last, by the driver's */
-    Stream streams[2 * SAID];
-    Said said[SAID];
-    unsigned n_streams, n_said, n_fds, lives;
+    Model model; /* of the first driver */
+    unsigned n_fds, lives;
     uint8_t options; /* the input's first byte */
 } Fuzz;
 
@@ -174,62 +150,7 @@ static unsigned count_fds(void)
     return n;
 }
 
-/* ---- what the driver may be told ---- */
-
-static Stream *find_stream(Fuzz *fuzz, uint32_t guest, uint32_t host)
-{
-    for (unsigned i = 0; i < fuzz->n_streams; i++) {
-        if (fuzz->streams[i].guest == guest && fuzz->streams[i].host == host) {
-            return &fuzz->streams[i];
-        }
-    }
-    return NULL;
-}
-
-static void open_stream(Fuzz *fuzz, uint32_t guest, uint32_t host)
-{
-    Stream *stream = find_stream(fuzz, guest, host);
-
-    if (!stream) {
-        g_assert(fuzz->n_streams < G_N_ELEMENTS(fuzz->streams));
-        stream = &fuzz->streams[fuzz->n_streams++];
-    }
-    *stream = (Stream){guest, host, true, 0};
-}
-
-static bool has_room(const Fuzz *fuzz, const Stream *stream)
-{
-    for (unsigned i = 0; i < fuzz->n_said; i++) {
-        const Said *said = &fuzz->said[i];
-
-        if (said->guest == stream->guest && said->host == stream->host &&
-            stream->got - said->taken <= said->alloc) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void hear_of_stream(Fuzz *fuzz, const Header *header)
-{
-    Stream *stream;
-
-    if (header->op == REQUEST || header->op == RESPONSE) {
-        open_stream(fuzz, header->dst_port, header->src_port);
-    }
-    stream = find_stream(fuzz, header->dst_port, header->src_port);
-    if (header->op == REQUEST) {
-        fuzz->asked[header->dst_port % G_N_ELEMENTS(fuzz->asked)] = header->src_port;
-    } else if (header->op == RST && stream && header->type == STREAM) {
-        stream->open = false;
-    } else if (header->op != RST) {
-        g_assert(stream && stream->open);
-    }
-    if (header->op == RW) {
-        stream->got += header->len;
-        g_assert(header->len > 0 && has_room(fuzz, stream));
-    }
-}
+/* ---- what is heard ---- */
 
 static void hear(Fuzz *fuzz, Driver *driver, const Header *header)
 {
@@ -247,7 +168,7 @@ static void hear(Fuzz *fuzz, Driver *driver, const Header *header)
                  (header->op >= REQUEST && header->op <= CREDIT_REQUEST &&
                   header->type == STREAM && header->buf_alloc == WINDOW));
         g_assert(header->len == 0 || header->op == RW);
-        hear_of_stream(fuzz, header);
+        model_hear(&fuzz->model, header);
     } else {
         g_assert(header->op == RST && header->len == 0);
     }
@@ -360,15 +281,14 @@ static void transmit(Fuzz *fuzz, Driver *driver, const void *bytes, uint32_t len
 
 static void note(Fuzz *fuzz, const Header *header)
 {
-    if (header->src_cid == CID && header->dst_cid == HOST && fuzz->n_said < SAID) {
-        fuzz->said[fuzz->n_said++] = (Said){header->src_port, header->dst_port,
-                                            header->buf_alloc, header->fwd_cnt};
+    if (header->src_cid == CID && header->dst_cid == HOST) {
+        model_say(&fuzz->model, header);
     }
 }
 
 static uint32_t pick_taken(Fuzz *fuzz, const Header *header, unsigned how)
 {
-    const Stream *stream = find_stream(fuzz, header->src_port, header->dst_port);
+    const Stream *stream = model_find(&fuzz->model, header->src_port, header->dst_port);
     uint32_t got = stream ? stream->got : 0;
     const uint32_t answers[] = {got, got, got / 2, 0, 1, got + 1, got - 1, UINT32_MAX};
 
@@ -382,7 +302,7 @@ static Header make_header(Fuzz *fuzz, const Step *step)
     };
     unsigned me = step->who % DRIVERS, port = step->who >> 3 & 3;
     const uint64_t cids[] = {HOST, HOST, CID + (1 - me), me ? CID + me : 77};
-    const uint32_t ports[] = {1, 2, 3, fuzz->asked[port]};
+    const uint32_t ports[] = {1, 2, 3, fuzz->model.asked[port]};
     Header header = {
         .src_cid = CID + me,
         .dst_cid = cids[step->who >> 1 & 3],
@@ -545,7 +465,7 @@ static void reset(Fuzz *fuzz, const Step *step, const uint8_t *bytes)
 
     fuzz_door_end(&driver->at);
     if (driver == fuzz->drivers) {
-        fuzz->n_streams = fuzz->n_said = 0;
+        model_init(&fuzz->model);
     }
     start(fuzz, driver);
 }
@@ -629,8 +549,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         return 0;
     }
     fuzz->options = data[0];
-    fuzz->n_streams = fuzz->n_said = fuzz->n_flood = fuzz->next_end = 0;
-    memset(fuzz->asked, 0, sizeof(fuzz->asked));
+    model_init(&fuzz->model);
+    fuzz->n_flood = fuzz->next_end = 0;
     fuzz->n_fds = count_fds();
     for (unsigned i = 0; i < DRIVERS; i++) {
         start(fuzz, &fuzz->drivers[i]);

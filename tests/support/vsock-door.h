@@ -10,20 +10,9 @@
 #include <sys/un.h>
 
 #include "door.h"
+#include "vsock-packet.h"
 
-enum { RX, TX, EVENT, HEADER = 44, BUFFER = 4096, MAX_BYTES = 64 * 1024 };
-enum { CID = 3, HOST = 2, PORT = 1234, WINDOW = 256 * 1024, QUIET_MS = 30 };
-enum { STREAM = 1, SEQPACKET = 2 };
-enum { REQUEST = 1, RESPONSE, RST, SHUTDOWN, RW, CREDIT_UPDATE, CREDIT_REQUEST };
-enum { NO_RECEIVE = 1, NO_SEND = 2, BOTH = 3 };
-
-typedef struct {
-    uint64_t src_cid, dst_cid;
-    uint32_t src_port, dst_port, len;
-    uint16_t type, op;
-    uint32_t flags, buf_alloc, fwd_cnt;
-} __attribute__((packed)) Header;
-G_STATIC_ASSERT(sizeof(Header) == HEADER && G_BYTE_ORDER == G_LITTLE_ENDIAN);
+enum { BUFFER = 4096, MAX_BYTES = 64 * 1024, CID = 3, PORT = 1234, QUIET_MS = 30 };
 
 typedef struct {
     Door door;
