@@ -5,32 +5,9 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
-#include "vds/guestmem.h"
-
-enum { GPA = 0x10000, PAGE = 4096, PAGES = 4, BYTES = PAGES * PAGE };
-
-static int new_memfd(void)
-{
-    int fd = memfd_create("test-window", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, BYTES), 0);
-    return fd;
-}
-
-static VdsGuestMap *map_of(int fd)
-{
-    const VdsGuestRegion region = {GPA, BYTES, fd, 0, 0};
-    VdsGuestMap *map = vds_guest_map_new_writable(&region, 1, NULL);
-
-    assert_non_null(map);
-    return map;
-}
+#include "file-memory.h"
 
 /* Every start and length, in whichever region the window was before. */
 static void test_as_the_map(void **state)

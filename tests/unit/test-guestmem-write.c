@@ -5,32 +5,10 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <cmocka.h>
-#include <fcntl.h>
 #include <string.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
-#include "vds/guestmem.h"
-
-enum { GPA = 0x10000, PAGE = 4096, PAGES = 4, BYTES = PAGES * PAGE };
-
-static int new_memfd(void)
-{
-    int fd = memfd_create("test-write", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-
-    assert_true(fd >= 0);
-    assert_int_equal(ftruncate(fd, BYTES), 0);
-    return fd;
-}
-
-static VdsGuestMap *map_of(int fd)
-{
-    const VdsGuestRegion region = {GPA, BYTES, fd, 0, 0};
-    VdsGuestMap *map = vds_guest_map_new_writable(&region, 1, NULL);
-
-    assert_non_null(map);
-    return map;
-}
+#include "file-memory.h"
 
 /* Every start and length around the borders of words and regions, bytes checked. */
 static void test_write_is_what_is_read(void **state)
