@@ -1,10 +1,7 @@
 /*
  * devices: virtio-scsi at work (virtio 1.2, 5.6): requests around SCSI commands, on the
- * way that virtio-blk's take through a disk; task management; events.  On the device's
- * I/O thread, but attach and detach.  Refuses to know commands.
- *
- * Task management aborts nothing that the disk has: it is answered when what it is about
- * has come back, so that its answer is true.
+ * way that virtio-blk's take through a disk; events; start, stop, reset.  On the device's
+ * I/O thread, but attach and detach.  Refuses to know commands and tasks.
  */
 #include <string.h>
 
@@ -22,61 +19,13 @@ enum {
     REASON_REMOVED = 2,
 };
 
-/* A task management request that waits for others. */
-typedef struct {
-    VdsIo *io;
-    bool counted;    /* all that was posted before it has a number */
-    uint64_t number; /* then: of the youngest it is about */
-    uint64_t tag;
-    bool one; /* only the request of that tag */
-} Task;
-
-struct VdsScsi {
-    VdsBlk blk;        /* first */
-    VdsScsiUnit *unit; /* (nullable) */
-    bool has_unit;     /* the same, for the main loop */
-    unsigned sense_bytes, cdb_bytes;
-    uint64_t n_requests;
-    GArray *tasks; /* (nullable) Task */
-    bool missed;   /* an event had no buffer */
-};
-
 /* ---- requests
  * -----------------------------------------------------------------------------
  */
 
-static uint64_t get_le(const uint8_t *bytes, unsigned n)
-{
-    uint64_t value = 0;
-
-    for (unsigned i = 0; i < n; i++) {
-        value |= (uint64_t)bytes[i] << (8 * i);
-    }
-    return value;
-}
-
-static void put_le(uint8_t *bytes, uint64_t value, unsigned n)
-{
-    for (unsigned i = 0; i < n; i++) {
-        bytes[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
 static unsigned response_bytes(const VdsScsi *scsi)
 {
     return RESPONSE_BYTES + scsi->sense_bytes;
-}
-
-/* "1, target, LUN in two bytes, 0, ..." (virtio 1.2, 5.6.6.1). */
-static bool is_target(const VdsScsi *scsi, const uint8_t lun[8])
-{
-    return scsi->unit && lun[0] == 1 && lun[1] == scsi->unit->target;
-}
-
-static bool is_unit(const VdsScsi *scsi, const uint8_t lun[8])
-{
-    return (vds_scsi_get(lun + 2, 2) & 0x3fff) == scsi->unit->lun &&
-           vds_scsi_get(lun + 4, 4) == 0;
 }
 
 static void run(VdsScsi *scsi, VdsBlkRequest *request, const uint8_t lun[8],
@@ -89,12 +38,12 @@ static void run(VdsScsi *scsi, VdsBlkRequest *request, const uint8_t lun[8],
         .cdb = cdb,
     };
 
-    if (!is_target(scsi, lun)) {
+    if (!vds_scsi_is_target(scsi, lun)) {
         request->status = VDS_BLK_S_UNSUPP;
         request->response = VDS_SCSI_BAD_TARGET;
         return;
     }
-    command.addressed = is_unit(scsi, lun);
+    command.addressed = vds_scsi_is_unit(scsi, lun);
     vds_scsi_command_run(&command);
 }
 
@@ -121,7 +70,7 @@ static const char *request_begin(VdsBlkRequest *request, const VdsBlkRules *rule
     }
     vds_stream_seek(&io->in, response_bytes(scsi));
     request->number = ++scsi->n_requests;
-    request->tag = get_le(header + 8, 8);
+    request->tag = vds_scsi_get_le(header + 8, 8);
     run(scsi, request, header, cdb);
     return NULL;
 }
@@ -154,184 +103,14 @@ static void request_end(VdsBlkRequest *request)
 
         vds_scsi_sense(sense, request->sense_key, request->sense_code);
         memcpy(bytes + RESPONSE_BYTES, sense, MIN(sizeof(sense), scsi->sense_bytes));
-        put_le(bytes, MIN(sizeof(sense), scsi->sense_bytes), 4);
+        vds_scsi_put_le(bytes, MIN(sizeof(sense), scsi->sense_bytes), 4);
         bytes[10] = 2; /* CHECK CONDITION */
     }
-    put_le(bytes + 4, MIN(residual, UINT32_MAX), 4);
+    vds_scsi_put_le(bytes + 4, MIN(residual, UINT32_MAX), 4);
     bytes[11] = request->response;
     vds_stream_seek(&io->in, 0);
     vds_stream_write(&io->in, bytes, response_bytes(scsi));
     vds_stream_seek(&io->in, done);
-}
-
-/* ---- task management (virtio 1.2, 5.6.6.2)
- * ---------------------------------------------------
- */
-
-enum {
-    TMF_COMPLETE = 0,
-    TMF_BAD_TARGET = 3,
-    TMF_SUCCEEDED = 10,
-    TMF_REJECTED = 11,
-    TMF_INCORRECT_LUN = 12,
-};
-
-/* By subtype. */
-static const struct {
-    bool known;
-    bool query; /* is it there? else: it is to be over */
-    bool one;   /* the request of the tag; else all */
-    bool any_lun;
-} functions[] = {
-    {true, false, true, false},   /* ABORT TASK */
-    {true, false, false, false},  /* ABORT TASK SET */
-    {false, false, false, false}, /* CLEAR ACA: there is never one */
-    {true, false, false, false},  /* CLEAR TASK SET */
-    {true, false, false, true},   /* I_T NEXUS RESET */
-    {true, false, false, false},  /* LOGICAL UNIT RESET */
-    {true, true, true, false},    /* QUERY TASK */
-    {true, true, false, false},   /* QUERY TASK SET */
-};
-
-static bool is_under_way(const VdsScsi *scsi, const Task *task)
-{
-    for (unsigned i = 0; scsi->blk.requests && i < VDS_BLK_DEPTH; i++) {
-        const VdsBlkRequest *request = &scsi->blk.requests[i];
-
-        if (request->used && request->io && request->number <= task->number &&
-            (!task->one || request->tag == task->tag)) {
-            return true;
-        }
-    }
-    return false;
-}
-
-static void answer_byte(VdsIo *io, uint8_t byte)
-{
-    vds_stream_write(&io->in, &byte, 1);
-    vds_virt_queue_complete(io->queue, io, 1);
-}
-
-/* What was posted before it is looked at first, as far as there is room. */
-static void count(VdsScsi *scsi, Task *task)
-{
-    if (!task->counted) {
-        vds_blk_feed(&scsi->blk);
-        task->counted = !scsi->blk.hungry;
-        task->number = scsi->n_requests;
-    }
-}
-
-static void wait_for(VdsScsi *scsi, Task task)
-{
-    if (!scsi->tasks) {
-        scsi->tasks = g_array_new(FALSE, FALSE, sizeof(Task));
-    }
-    g_array_append_val(scsi->tasks, task);
-}
-
-static void manage(VdsScsi *scsi, VdsIo *io, const uint8_t bytes[24])
-{
-    uint64_t subtype = get_le(bytes + 4, 4);
-    Task task = {.io = io, .tag = get_le(bytes + 16, 8)};
-
-    if (subtype >= G_N_ELEMENTS(functions) || !functions[subtype].known) {
-        answer_byte(io, TMF_REJECTED);
-        return;
-    }
-    task.one = functions[subtype].one;
-    count(scsi, &task);
-    if (!is_target(scsi, bytes + 8)) {
-        answer_byte(io, TMF_BAD_TARGET);
-    } else if (!functions[subtype].any_lun && !is_unit(scsi, bytes + 8)) {
-        answer_byte(io, TMF_INCORRECT_LUN);
-    } else if (functions[subtype].query) {
-        answer_byte(io, is_under_way(scsi, &task) ? TMF_SUCCEEDED : TMF_COMPLETE);
-    } else {
-        wait_for(scsi, task);
-    }
-}
-
-/* The driver sees what is over before it is told so. */
-static void tasks_show(VdsScsi *scsi)
-{
-    vds_blk_work_flush(&scsi->blk);
-    vds_virt_queue_flush(
-        vds_virtio_device_get_virt_queue(scsi->blk.device, VDS_SCSI_CONTROL));
-}
-
-static void tasks_settle(VdsBlk *blk)
-{
-    VdsScsi *scsi = (VdsScsi *)blk;
-    bool told = false;
-
-    for (unsigned i = 0; scsi->tasks && i < scsi->tasks->len;) {
-        Task *task = &g_array_index(scsi->tasks, Task, i);
-
-        count(scsi, task);
-        if (!task->counted || is_under_way(scsi, task)) {
-            i++;
-            continue;
-        }
-        answer_byte(task->io, TMF_COMPLETE);
-        g_array_remove_index(scsi->tasks, i);
-        told = true;
-    }
-    if (told) {
-        tasks_show(scsi);
-    }
-}
-
-/* Nobody will hear of them: the control queue stops. */
-static void tasks_reject(VdsScsi *scsi)
-{
-    for (unsigned i = 0; scsi->tasks && i < scsi->tasks->len; i++) {
-        answer_byte(g_array_index(scsi->tasks, Task, i).io, TMF_REJECTED);
-    }
-    g_clear_pointer(&scsi->tasks, g_array_unref);
-}
-
-static void tasks_drop(VdsScsi *scsi)
-{
-    for (unsigned i = 0; scsi->tasks && i < scsi->tasks->len; i++) {
-        VdsIo *io = g_array_index(scsi->tasks, Task, i).io;
-
-        vds_virt_queue_drop(io->queue, io);
-    }
-    g_clear_pointer(&scsi->tasks, g_array_unref);
-}
-
-/* There are no asynchronous notifications to be had. */
-static void notifications(VdsScsi *scsi, VdsIo *io, const uint8_t *bytes)
-{
-    uint8_t answer[5] = {0};
-
-    answer[4] = is_target(scsi, bytes + 4) ? 0 : VDS_SCSI_BAD_TARGET;
-    vds_stream_write(&io->in, answer, sizeof(answer));
-    vds_virt_queue_complete(io->queue, io, sizeof(answer));
-}
-
-static const struct {
-    uint8_t n_out, n_in; /* bytes */
-    void (*serve)(VdsScsi *scsi, VdsIo *io, const uint8_t *bytes);
-} control_types[] = {{24, 1, manage}, {16, 5, notifications}, {16, 5, notifications}};
-
-static void serve_control(VdsScsi *scsi, VdsIo *io)
-{
-    uint8_t bytes[24] = {0};
-    size_t n = vds_stream_read(&io->out, bytes, sizeof(bytes));
-    uint64_t type = n >= 4 ? get_le(bytes, 4) : UINT64_MAX;
-
-    if (type >= G_N_ELEMENTS(control_types) || n < control_types[type].n_out ||
-        vds_stream_left(&io->in) < control_types[type].n_in) {
-        vds_virtio_device_break(scsi->blk.device,
-                                "5.6.6.2: a control request that is none, of %zu bytes "
-                                "with room for %" PRIu64,
-                                n, vds_stream_left(&io->in));
-        vds_virt_queue_complete(io->queue, io, 0);
-        return;
-    }
-    control_types[type].serve(scsi, io, bytes);
 }
 
 /* ---- events (virtio 1.2, 5.6.6.3)
@@ -349,14 +128,14 @@ static bool put_event(VdsScsi *scsi, uint32_t event, uint32_t reason)
     if (!io) {
         return false;
     }
-    put_le(bytes, event | (scsi->missed ? EVENTS_MISSED : 0), 4);
+    vds_scsi_put_le(bytes, event | (scsi->missed ? EVENTS_MISSED : 0), 4);
     if (scsi->unit) {
         bytes[4] = 1;
         bytes[5] = scsi->unit->target;
         vds_scsi_put(bytes + 6, scsi->unit->lun | (scsi->unit->lun < 256 ? 0 : 0x4000),
                      2);
     }
-    put_le(bytes + 12, reason, 4);
+    vds_scsi_put_le(bytes + 12, reason, 4);
     scsi->missed = false;
     vds_virt_queue_complete(queue, io, vds_stream_write(&io->in, bytes, sizeof(bytes)));
     vds_virt_queue_flush(queue);
@@ -386,7 +165,7 @@ static void handle_fixed(VdsBlk *blk, VdsVirtQueue *queue)
         return;
     }
     while ((io = vds_virt_queue_pop_one(queue))) {
-        serve_control(scsi, io);
+        vds_scsi_control(scsi, io);
     }
 }
 
@@ -394,7 +173,7 @@ static const VdsBlkProtocol protocol = {
     .begin = request_begin,
     .end = request_end,
     .handle = handle_fixed,
-    .finished = tasks_settle,
+    .finished = vds_scsi_tasks_settle,
 };
 
 /* ---- life
@@ -406,14 +185,14 @@ static unsigned config_get(const VdsScsi *scsi, unsigned offset)
     uint8_t bytes[4];
 
     vds_virtio_device_get_config(scsi->blk.device, offset, bytes, sizeof(bytes));
-    return (unsigned)get_le(bytes, 4);
+    return (unsigned)vds_scsi_get_le(bytes, 4);
 }
 
 static void config_set(const VdsScsi *scsi, unsigned offset, unsigned value)
 {
     uint8_t bytes[4];
 
-    put_le(bytes, value, 4);
+    vds_scsi_put_le(bytes, value, 4);
     vds_virtio_device_set_config(scsi->blk.device, offset, bytes, sizeof(bytes));
 }
 
@@ -450,7 +229,7 @@ static void scsi_reset(void *instance)
 {
     VdsScsi *scsi = instance;
 
-    tasks_drop(scsi);
+    vds_scsi_tasks_drop(scsi);
     vds_blk_reset(&scsi->blk);
     scsi->missed = false;
     scsi->sense_bytes = DEFAULT_SENSE;
@@ -472,7 +251,7 @@ static void scsi_stop(void *instance)
 static void scsi_queue_reset(void *instance, VdsVirtQueue *queue)
 {
     if (vds_virt_queue_get_index(queue) == VDS_SCSI_CONTROL) {
-        tasks_drop(instance);
+        vds_scsi_tasks_drop(instance);
     }
     vds_blk_ops.queue_reset(instance, queue);
 }
@@ -480,7 +259,7 @@ static void scsi_queue_reset(void *instance, VdsVirtQueue *queue)
 static void scsi_queue_stop(void *instance, VdsVirtQueue *queue)
 {
     if (vds_virt_queue_get_index(queue) == VDS_SCSI_CONTROL) {
-        tasks_reject(instance);
+        vds_scsi_tasks_reject(instance);
     }
     vds_blk_ops.queue_stop(instance, queue);
 }

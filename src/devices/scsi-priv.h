@@ -111,3 +111,53 @@ bool vds_scsi_has_unit(const VdsScsi *scsi);      /* main loop */
 /* Both on the main loop.  unit and disk are (transfer full) on success; SYSTEM. */
 bool vds_scsi_attach(VdsScsi *scsi, VdsScsiUnit *unit, VdsBlkDisk *disk, GError **error);
 void vds_scsi_detach(VdsScsi *scsi); /* frees both */
+
+/* ---- the device's own words (scsi-device.c, scsi-task.c)
+ * --------------------------------- */
+
+struct VdsScsi {
+    VdsBlk blk;        /* first */
+    VdsScsiUnit *unit; /* (nullable) */
+    bool has_unit;     /* the same, for the main loop */
+    unsigned sense_bytes, cdb_bytes;
+    uint64_t n_requests;
+    GArray *tasks; /* (nullable) scsi-task.c's */
+    bool missed;   /* an event had no buffer */
+};
+
+/* n bytes, little-endian: what virtio adds to SCSI. */
+static inline uint64_t vds_scsi_get_le(const uint8_t *bytes, unsigned n)
+{
+    uint64_t value = 0;
+
+    for (unsigned i = 0; i < n; i++) {
+        value |= (uint64_t)bytes[i] << (8 * i);
+    }
+    return value;
+}
+
+static inline void vds_scsi_put_le(uint8_t *bytes, uint64_t value, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++) {
+        bytes[i] = (uint8_t)(value >> (8 * i));
+    }
+}
+
+/* "1, target, LUN in two bytes, 0, ..." (virtio 1.2, 5.6.6.1). */
+static inline bool vds_scsi_is_target(const VdsScsi *scsi, const uint8_t lun[8])
+{
+    return scsi->unit && lun[0] == 1 && lun[1] == scsi->unit->target;
+}
+
+static inline bool vds_scsi_is_unit(const VdsScsi *scsi, const uint8_t lun[8])
+{
+    return (vds_scsi_get(lun + 2, 2) & 0x3fff) == scsi->unit->lun &&
+           vds_scsi_get(lun + 4, 4) == 0;
+}
+
+/* One request of the control queue; it is completed, at once or when the disk has given
+ * back what it is about. */
+void vds_scsi_control(VdsScsi *scsi, VdsIo *io);
+void vds_scsi_tasks_settle(VdsBlk *blk);   /* requests have come back */
+void vds_scsi_tasks_reject(VdsScsi *scsi); /* nobody will hear of them: the queue stops */
+void vds_scsi_tasks_drop(VdsScsi *scsi);   /* after a reset */
