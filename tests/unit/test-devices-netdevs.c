@@ -156,6 +156,62 @@ static void test_hub(void **state)
     }
 }
 
+static bool take_used(Net *net, unsigned queue)
+{
+    VdsUsed used = {NULL, 0};
+
+    assert_true(vds_driver_ring_get_used(net->door.rings[queue], &used, NULL));
+    return used.token;
+}
+
+/* Where there is such a processor: two threads that look at each other while they work.
+ */
+static void run_on(void *user)
+{
+    cpu_set_t set;
+
+    CPU_ZERO(&set);
+    CPU_SET(GPOINTER_TO_UINT(user), &set);
+    (void)sched_setaffinity(0, sizeof(set), &set);
+}
+
+/* Who forwards what it receives finds room where it came from: what was sent is used
+ * before any receiver sees it. */
+static void test_sent_before_it_is_received(void **state)
+{
+    enum { ROUNDS = 2000 };
+    static const uint8_t plain[HEADER + 60];
+    Net nets[PORTS] = {0};
+    cpu_set_t before;
+
+    assert_int_equal(sched_getaffinity(0, sizeof(before), &before), 0);
+    hub_open(nets, 1);
+    run_on(GUINT_TO_POINTER(0));
+    vds_io_thread_call(vds_virtio_device_get_io_thread(nets[0].door.device), run_on,
+                       GUINT_TO_POINTER(1));
+    door_poke(&nets[0].door, nets[0].gpa, plain, sizeof(plain));
+    for (unsigned round = 0; round < ROUNDS; round++) {
+        for (unsigned i = 1; i < PORTS; i++) {
+            door_add(&nets[i].door, RX, nets[i].gpa, 0, 128, 0, &nets[i]);
+            door_kick(&nets[i].door, RX);
+        }
+        door_add(&nets[0].door, TX, nets[0].gpa, sizeof(plain), 0, 0, nets);
+        door_kick(&nets[0].door, TX);
+        while (!take_used(&nets[1 + round % 2], RX)) {
+            /* the moment it comes */
+        }
+        assert_true(take_used(&nets[0], TX));
+        while (!take_used(&nets[2 - round % 2], RX)) {
+            /* the other one's */
+        }
+    }
+    for (unsigned i = 1; i < PORTS; i++) {
+        door_drop_rings(&nets[i].door);
+    }
+    door_clear(&nets[0].door);
+    assert_int_equal(sched_setaffinity(0, sizeof(before), &before), 0);
+}
+
 /* Without buffers frames wait, in order, and go before those that come later. */
 static void test_a_hub_without_room(void **state)
 {
@@ -325,6 +381,7 @@ int main(void)
         cmocka_unit_test(test_who_is_connected),
         cmocka_unit_test(test_unfit_netdevs),
         cmocka_unit_test(test_hub),
+        cmocka_unit_test(test_sent_before_it_is_received),
         cmocka_unit_test(test_a_hub_without_room),
         cmocka_unit_test(test_tap),
         cmocka_unit_test(test_inherited_tap),
