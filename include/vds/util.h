@@ -11,6 +11,7 @@
 #include <glib.h>
 #include <inttypes.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <sys/stat.h>
@@ -228,9 +229,14 @@ static inline void vds_mutex_release(pthread_mutex_t **mutex)
     __attribute__((cleanup(vds_mutex_release), unused)) pthread_mutex_t *vds_scope =     \
         vds_mutex_lock(mutex)
 
-/* For a mutex that is held for a few microseconds at most: looks again for as long before
- * it sleeps.  To sleep and be woken from another processor takes ten times that. */
-void vds_mutex_lock_soon(pthread_mutex_t *mutex);
+/* For a mutex that one thread takes again and again, for a few microseconds at most.  A
+ * visitor looks again for as long before it sleeps: to sleep and be woken from another
+ * processor takes ten times that.  `visitors` counts those who want it and have it. */
+void vds_mutex_visit(pthread_mutex_t *mutex, atomic_uint *visitors);
+void vds_mutex_leave(pthread_mutex_t *mutex, atomic_uint *visitors);
+/* For the one thread, before it takes the mutex: gives visitors, whose processor has not
+ * heard yet that it was free, three microseconds.  false: they need longer. */
+bool vds_mutex_let_by(const atomic_uint *visitors);
 
 typedef void (*VdsTaskFunc)(void *user);
 

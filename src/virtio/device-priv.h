@@ -91,7 +91,9 @@ struct VdsVirtQueue {
     int kick_fd;      /* of somebody else; -1 */
     VdsIoWatch *kick_watch;
     VdsQueueStop *stops; /* (nullable) who waits for the last request */
+    bool had_patience;   /* with those visitors, and they did not come */
 
+    atomic_uint visitors; /* queries that want the lock, or have it */
     pthread_mutex_t lock; /* of all below */
     VdsVring *ring;       /* (nullable) */
     uint32_t out;         /* requests of this epoch that the device has */

@@ -56,6 +56,17 @@ static size_t pop_batch(VdsVirtQueue *queue, VdsIo **ios, size_t max, GError **f
     return n;
 }
 
+/* Under load the lock is free for shorter than it takes to tell another processor: once a
+ * batch a query that wants it goes first.  One that lost its processor is not waited for
+ * again. */
+static void let_queries_by(VdsVirtQueue *queue)
+{
+    if (!queue->had_patience ||
+        atomic_load_explicit(&queue->visitors, memory_order_relaxed) == 0) {
+        queue->had_patience = !vds_mutex_let_by(&queue->visitors);
+    }
+}
+
 static size_t pop_some(VdsVirtQueue *queue, VdsIo **ios, size_t max, GError **fault)
 {
     VDS_LOCK_SCOPE(&queue->lock);
@@ -83,6 +94,7 @@ size_t vds_virt_queue_pop(VdsVirtQueue *queue, VdsIo **ios, size_t max)
     if (max == 0 || !queue_is_served(queue)) {
         return 0;
     }
+    let_queries_by(queue);
     n = pop_some(queue, ios, max, &fault);
     if (queue->in_handle) {
         queue->budget -= (unsigned)n;

@@ -97,11 +97,11 @@ void vds_queue_get_state(VdsVirtQueue *queue, VdsQueueState *state)
     }
     state->has_vhost = queue->has_vhost;
     state->vhost = queue->vhost;
-    vds_mutex_lock_soon(&queue->lock); /* held for one batch, and often */
+    vds_mutex_visit(&queue->lock, &queue->visitors);
     if (queue->ring) {
         vds_vring_get_state(queue->ring, state);
     }
-    pthread_mutex_unlock(&queue->lock);
+    vds_mutex_leave(&queue->lock, &queue->visitors);
 }
 
 unsigned vds_virt_queue_get_index(const VdsVirtQueue *queue)

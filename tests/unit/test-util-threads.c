@@ -332,6 +332,7 @@ enum { LOCKERS = 4, TIMES = 5000, HELD_US = 20000 };
 
 typedef struct {
     pthread_mutex_t lock;
+    atomic_uint visitors;
     unsigned sum;
     atomic_bool held, asked;
 } Sum;
@@ -341,14 +342,14 @@ static void *lock_often(void *user)
     Sum *sum = user;
 
     for (unsigned i = 0; i < TIMES; i++) {
-        vds_mutex_lock_soon(&sum->lock);
+        vds_mutex_visit(&sum->lock, &sum->visitors);
         sum->sum++;
-        pthread_mutex_unlock(&sum->lock);
+        vds_mutex_leave(&sum->lock, &sum->visitors);
     }
     return NULL;
 }
 
-static void test_lock_soon_excludes(void **state)
+static void test_visitors_exclude_each_other(void **state)
 {
     Sum sum = {.lock = PTHREAD_MUTEX_INITIALIZER};
     pthread_t threads[LOCKERS];
@@ -360,6 +361,7 @@ static void test_lock_soon_excludes(void **state)
         pthread_join(threads[i], NULL);
     }
     assert_int_equal(sum.sum, LOCKERS * TIMES);
+    assert_true(vds_mutex_let_by(&sum.visitors));
 }
 
 static void *lock_long(void *user)
@@ -378,7 +380,7 @@ static void *lock_long(void *user)
 }
 
 /* Longer than anybody looks again: it sleeps, and has the lock in the end. */
-static void test_lock_soon_sleeps(void **state)
+static void test_a_visitor_sleeps(void **state)
 {
     Sum sum = {.lock = PTHREAD_MUTEX_INITIALIZER};
     pthread_t thread;
@@ -388,9 +390,11 @@ static void test_lock_soon_sleeps(void **state)
         g_usleep(100);
     }
     atomic_store(&sum.asked, true);
-    vds_mutex_lock_soon(&sum.lock);
+    vds_mutex_visit(&sum.lock, &sum.visitors);
     assert_int_equal(sum.sum, 1);
-    pthread_mutex_unlock(&sum.lock);
+    assert_false(vds_mutex_let_by(&sum.visitors)); /* one that stays */
+    vds_mutex_leave(&sum.lock, &sum.visitors);
+    assert_true(vds_mutex_let_by(&sum.visitors));
     pthread_join(thread, NULL);
 }
 
@@ -471,8 +475,8 @@ int main(void)
         cmocka_unit_test(test_watch_freed_in_a_callback),
         cmocka_unit_test(test_watch_refused),
         cmocka_unit_test(test_timer_repeats_until_off),
-        cmocka_unit_test(test_lock_soon_excludes),
-        cmocka_unit_test(test_lock_soon_sleeps),
+        cmocka_unit_test(test_visitors_exclude_each_other),
+        cmocka_unit_test(test_a_visitor_sleeps),
         cmocka_unit_test(test_signals_count),
         cmocka_unit_test(test_signals_wait_for_nobody),
         cmocka_unit_test(test_reads_wait_for_nobody),
