@@ -215,13 +215,17 @@ class Front(contextlib.ExitStack):
         self.offer(head)
 
     def put_packed(self, buffer_id, parts):
+        """The first descriptor last: with it a device sees them all."""
+        slots = []
         for i, (addr, length, flags) in enumerate(parts):
             more = i + 1 < len(parts)
-            self.desc(self.avail_idx, addr, length,
-                      self.packed_flags(flags | (NEXT if more else 0)), buffer_id)
+            slots.append((self.avail_idx, addr, length,
+                          self.packed_flags(flags | (NEXT if more else 0)), buffer_id))
             self.avail_idx += 1
             if self.avail_idx == self.num:
                 self.avail_idx, self.avail_wrap = 0, not self.avail_wrap
+        for slot in reversed(slots):
+            self.desc(*slot)
 
     def kick(self):
         os.eventfd_write(self.kick_fd, 1)
