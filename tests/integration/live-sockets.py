@@ -104,13 +104,16 @@ def test_idle():
         receive, transmit, event = queues(client, path(0))
         for queue in (receive, transmit, event):
             equal((queue["vring-num"], queue["used-idx"], queue["inuse"]), (128, 0, 0))
-        element = client.command("x-query-virtio-queue-element", path=path(0), queue=0, index=127)
+
+        def element_of(queue, index):
+            return client.command("x-query-virtio-queue-element", path=path(0), queue=queue, index=index)
+
+        until(lambda: element_of(0, 127)["avail"]["idx"] == 128 and element_of(2, 7)["avail"]["idx"] == 8,
+              "buffers are posted, behind DRIVER_OK")
+        element = element_of(0, 127)
         equal([(desc["len"], desc["flags"]) for desc in element["descs"]], [(4096, ["write"]), (44, ["write", "next"])])
-        equal(element["avail"]["idx"], 128)
-        element = client.command("x-query-virtio-queue-element", path=path(0), queue=2, index=7)
-        equal([desc["len"] for desc in element["descs"]], [4])
-        equal(element["avail"]["idx"], 8)
-        equal(client.command("x-query-virtio-queue-element", path=path(0), queue=1, index=0)["avail"]["idx"], 0)
+        equal([desc["len"] for desc in element_of(2, 7)["descs"]], [4])
+        equal(element_of(1, 0)["avail"]["idx"], 0)
 
 
 if __name__ == "__main__":

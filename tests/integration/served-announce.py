@@ -5,7 +5,7 @@ whoever is on its network hears where its address is now."""
 import struct
 
 import vds
-from front import (DATA, F_PACKED, P_RARP, P_REPLY_ACK, SEND_RARP, WRITE, Closed, Front)
+from front import (DATA, F_PACKED, GET_FEATURES, P_RARP, P_REPLY_ACK, SEND_RARP, WRITE, Closed, Front)
 
 MAC = bytes.fromhex("525400abcdef")
 HEADER, ROOM, SPACING = 12, 1526, 2048
@@ -31,6 +31,7 @@ class Listener(Front):
         for n in range(8):
             self.put(n, [(DATA + SPACING * n, ROOM, WRITE)])
         self.kick()
+        self.ask_u64(GET_FEATURES)  # answered when all before it is done
         self.got = 0
 
     def frame(self):
