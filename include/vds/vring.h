@@ -226,11 +226,11 @@ typedef struct VdsVring VdsVring;
  * stopped last_avail_idx and used_idx (if has_last_avail), and the wraps (if has_wraps;
  * both true otherwise).  Faults C1 to C4, R6 to R8. */
 VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fault);
+/* Before the first pop: each request has room for so many bytes of the caller's own,
+ * aligned as a pointer is, and undefined after a pop. */
+void vds_vring_set_extra(VdsVring *ring, size_t bytes);
 /* NULL is fine.  Requests that were popped and not pushed stay the caller's. */
 void vds_vring_free(VdsVring *ring);
-/* Each request has room for so many bytes of the caller's own, aligned as a pointer
- * is, and undefined after a pop.  Before the first pop. */
-void vds_vring_set_extra(VdsVring *ring, size_t bytes);
 /* The same for requests; the ring is there to be looked at, and for nothing else. */
 void vds_vring_abandon(VdsVring *ring);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsVring, vds_vring_free)
@@ -239,8 +239,8 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsVring, vds_vring_free)
  * caller's until pushed or unpopped.  A fault moves nothing.  While notification is
  * enabled, NULL also means: the driver will kick for the next one. */
 bool vds_vring_pop(VdsVring *ring, VdsRequest **request, GError **fault);
-/* The same for up to max of them: *n, also by a fault, which the next one broke; R6 is
- * of all, then there are none. */
+/* The same for up to max of them: *n, also with a fault, which is the next one's; but R6
+ * is of all, and then there are none. */
 bool vds_vring_pop_some(VdsVring *ring, VdsRequest **requests, size_t max, size_t *n,
                         GError **fault);
 /* Puts back the one that was popped last. */
@@ -257,7 +257,7 @@ bool vds_vring_push_some(VdsVring *ring, VdsRequest *const *requests, size_t n,
 bool vds_vring_publish(VdsVring *ring, bool *interrupt, GError **fault);
 /* The same without the question: the next publish asks it, for these as well. */
 bool vds_vring_show(VdsVring *ring, GError **fault);
-/* The same, and asks the driver even if nothing was pushed: an interrupt too many, as
+/* As publish, and asks the driver even if nothing was pushed: an interrupt too many, as
  * some of QEMU's devices send and their drivers know. */
 bool vds_vring_notify(VdsVring *ring, bool *interrupt, GError **fault);
 /* Asks for kicks, or spares them (a hint); starts enabled.  *more (nullable): something
