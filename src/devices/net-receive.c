@@ -150,7 +150,9 @@ static unsigned place(VdsNet *net, const Arrival *arrivals, unsigned n)
     }
     held_settle(held, queue, room == NO_ROOM);
     vds_net_count(&net->received, received);
-    vds_net_count_drops(net, i - received);
+    if (i > received) {
+        vds_net_count_drops(net, i - received);
+    }
     return i;
 }
 
