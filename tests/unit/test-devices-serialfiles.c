@@ -27,54 +27,36 @@ static void test_file(void **state)
     fixture_clear(&fixture);
 }
 
+/* "new" goes out where "old" was; what the file holds then. */
+static void expect_content(const char *chardev, const char *content)
+{
+    g_autofree char *text = NULL;
+    Fixture fixture;
+    Door *door = &fixture.door;
+
+    fixture_init(&fixture, chardev, NULL);
+    assert_true(g_file_set_contents(fixture.path, "old", -1, NULL));
+    assert_true(door_plug(door, PORT, NULL));
+    door_start(door, DOOR_SPLIT);
+    open_port(door, true);
+    transmit(door, OUT1, "new", 0);
+    assert_true(g_file_get_contents(fixture.path, &text, NULL, NULL));
+    assert_string_equal(text, content);
+    fixture_clear(&fixture);
+}
+
 /* append=on keeps what was there, its absence does not. */
 static void test_file_append(void **state)
 {
-    static const char *const rows[][2] = {
-        {"backend=file,id=c0,path=%s,append=on", "oldnew"},
-        {"backend=file,id=c0,path=%s", "new"},
-    };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-        g_autofree char *text = NULL;
-        Fixture fixture;
-        Door *door = &fixture.door;
-
-        fixture_init(&fixture, rows[i][0], NULL);
-        assert_true(g_file_set_contents(fixture.path, "old", -1, NULL));
-        assert_true(door_plug(door, PORT, NULL));
-        door_start(door, DOOR_SPLIT);
-        open_port(door, true);
-        transmit(door, OUT1, "new", 0);
-        assert_true(g_file_get_contents(fixture.path, &text, NULL, NULL));
-        assert_string_equal(text, rows[i][1]);
-        fixture_clear(&fixture);
-    }
+    expect_content("backend=file,id=c0,path=%s,append=on", "oldnew");
+    expect_content("backend=file,id=c0,path=%s", "new");
 }
 
 /* What goes out is also in the log, wherever it goes. */
 static void test_log(void **state)
 {
-    static const char *const rows[][2] = {
-        {"backend=null,id=c0,logfile=%s,logappend=on", "oldnew"},
-        {"backend=pty,id=c0,logfile=%s", "new"},
-    };
-
-    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
-        g_autofree char *text = NULL;
-        Fixture fixture;
-        Door *door = &fixture.door;
-
-        fixture_init(&fixture, rows[i][0], NULL);
-        assert_true(g_file_set_contents(fixture.path, "old", -1, NULL));
-        assert_true(door_plug(door, PORT, NULL));
-        door_start(door, DOOR_SPLIT);
-        open_port(door, true);
-        transmit(door, OUT1, "new", 0);
-        assert_true(g_file_get_contents(fixture.path, &text, NULL, NULL));
-        assert_string_equal(text, rows[i][1]);
-        fixture_clear(&fixture);
-    }
+    expect_content("backend=null,id=c0,logfile=%s,logappend=on", "oldnew");
+    expect_content("backend=pty,id=c0,logfile=%s", "new");
 }
 
 /* A descriptor that was inherited stands for the path, which need not be there. */
