@@ -25,15 +25,29 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integratio
 import vds  # noqa: E402  pylint: disable=wrong-import-position
 
 HERE = pathlib.Path(__file__).resolve().parent
-QEMU = "qemu-system-x86_64"
 MEMORY = "256M"
 BOOT_SECONDS = 120  # six on a quiet machine
+
+
+def emulator():
+    """QEMU's first words and its environment: the installed one, or the one unpacked below
+    VDS_QEMU_ROOT (tests/lib/fetch-backports), which takes firmware from both."""
+    root = os.environ.get("VDS_QEMU_ROOT")
+    if not root:
+        return ["qemu-system-x86_64"], os.environ
+    libraries = next(pathlib.Path(root).glob("usr/lib/*/qemu")).parent
+    words = [f"{root}/usr/bin/qemu-system-x86_64"]
+    for folder in (f"{root}/usr/share/qemu", f"{root}/usr/share/seabios", "/usr/lib/ipxe/qemu",
+                   "/usr/share/qemu"):
+        words += ["-L", folder]
+    return words, {**os.environ, "LD_LIBRARY_PATH": str(libraries),
+                   "QEMU_MODULE_DIR": str(libraries / "qemu")}
 
 
 @functools.cache
 def images():
     """The kernel and the initramfs, made once; skips where they cannot be had."""
-    vds.need(QEMU, "gzip")
+    vds.need("qemu-system-x86_64", "gzip")
     folder = pathlib.Path(tempfile.mkdtemp(prefix="vds-guest-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     made = subprocess.run([HERE / "make-initrd", folder / "initrd.gz", *programs(folder)],
@@ -91,15 +105,17 @@ class Shell:
 
 
 class Guest:
-    """Boots at once.  {dir} in an argument is the guest's private folder."""
+    """Boots at once, unless boot=False: boot() does it then, and a guest that fails to boot
+    stays to be looked at.  {dir} in an argument is the guest's private folder."""
 
-    def __init__(self, *args, smp=2, qmp_timeout=60):
+    def __init__(self, *args, smp=2, qmp_timeout=60, boot=True):
         kernel, initrd = images()
+        words, environment = emulator()
         self.dir = pathlib.Path(tempfile.mkdtemp(prefix="vds-qemu-"))
         self.stderr_file = open(self.dir / "stderr", "w+b")
         self.started = time.monotonic()
         self.proc = subprocess.Popen(
-            [QEMU, "-accel", "tcg", "-smp", str(smp), "-m", MEMORY, "-nodefaults",
+            [*words, "-accel", "tcg", "-smp", str(smp), "-m", MEMORY, "-nodefaults",
              "-display", "none", "-no-reboot",
              "-object", f"memory-backend-memfd,id=ram0,share=on,size={MEMORY}",
              "-machine", "q35,memory-backend=ram0",
@@ -108,16 +124,15 @@ class Guest:
              "-serial", "chardev:ser",
              "-kernel", kernel, "-initrd", str(initrd), "-append", "console=ttyS0 quiet",
              *[str(arg).replace("{dir}", str(self.dir)) for arg in args]],
-            stdin=subprocess.DEVNULL, stderr=self.stderr_file)
+            stdin=subprocess.DEVNULL, stderr=self.stderr_file, env=environment)
         try:
             self.wait_for(self.dir / "qmp")
             self.wait_for(self.dir / "ser")
             self.shell = Shell(self.dir / "ser")
             self.qmp = vds.Client(self.dir / "qmp")
             self.qmp.sock.settimeout(qmp_timeout)
-            self.shell.read_until(rb"GUEST-UP \S+", BOOT_SECONDS)
-            self.boot_seconds = time.monotonic() - self.started
-            self.plain_shell()
+            if boot:
+                self.boot()
         except BaseException:
             self.close()
             raise
@@ -128,6 +143,11 @@ class Guest:
             if self.proc.poll() is not None or time.monotonic() > end:
                 raise RuntimeError(f"QEMU does not offer {path.name}: {self.stderr()}")
             time.sleep(0.01)
+
+    def boot(self):
+        self.shell.read_until(rb"GUEST-UP \S+", BOOT_SECONDS)
+        self.boot_seconds = time.monotonic() - self.started
+        self.plain_shell()
 
     def plain_shell(self):
         """No echo, no prompt, no line editor: with its editor busybox 1.35 takes the end of a

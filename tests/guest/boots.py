@@ -1,0 +1,146 @@
+"""A Linux guest boots on served devices, split and packed, again and again, and probes the
+disks anew after each boot: QEMU exchanges the call descriptor around the first requests
+(it masks and unmasks the vector), so a lost interrupt shows as a probe that never ends.
+
+    boots.py [BOOTS [PROBES]]     2 boots, 10 probes of each disk after each
+
+One processor is kept busy by something else meanwhile.  When a boot or a probe is silent for
+SILENT seconds, the state of both sides is printed: each queue as the daemon and as QEMU
+report it, the eventfd counters of both processes, and the last lines of the console.
+"""
+
+import json
+import pathlib
+import re
+import subprocess
+import sys
+import time
+
+import guest as guests
+
+sys.path.insert(0, str(pathlib.Path(__file__).resolve().parents[1] / "integration"))
+import vds  # noqa: E402  pylint: disable=wrong-import-position
+
+BOOTS = int(sys.argv[1]) if len(sys.argv) > 1 else 2
+PROBES = int(sys.argv[2]) if len(sys.argv) > 2 else 10
+SILENT = 120
+DISK = 8 << 20
+DISKS = {"blk0": ",packed=on", "blk1": ""}
+QUEUES = {"blk0": 2, "blk1": 2, "net0": 2, "rng0": 1}
+NO_VECTORS = ",vectors=0"  # QEMU 7.2 dies of vhost-user-net with MSI-X under TCG
+
+REPROBE = """
+set -e
+for disk in vda vdb; do
+    device=$(basename $(readlink -f /sys/block/$disk/device))
+    echo $device > /sys/bus/virtio/drivers/virtio_blk/unbind
+    echo $device > /sys/bus/virtio/drivers/virtio_blk/bind
+    dd if=/dev/$disk of=/dev/null bs=64k iflag=direct 2>/dev/null
+done
+""".replace("\n", "; ").replace("do; ", "do ").strip("; ")
+
+
+def path(name):
+    return f"/machine/peripheral/{name}/virtio-backend"
+
+
+def make_disks(folder):
+    for name in DISKS:
+        (folder / f"{name}.img").write_bytes(bytes(DISK))
+
+
+def daemon_words():
+    words = []
+    for name in DISKS:
+        words += ["-blockdev", f"file,node-name=f-{name},filename={{dir}}/{name}.img", "-device",
+                  f"virtio-blk-pci,id={name},drive=f-{name},num-queues=2,vhost-user={{dir}}/{name}"]
+    return words + ["-netdev", "hubport,id=h0,hubid=0",
+                    "-device", "virtio-net-pci,id=net0,netdev=h0,vhost-user={dir}/net0",
+                    "-device", "virtio-rng-pci,id=rng0,vhost-user={dir}/rng0"]
+
+
+def guest_words(folder):
+    words = []
+    for name in QUEUES:
+        words += ["-chardev", f"socket,id=c{name},path={folder / name}"]
+    for name, format_ in DISKS.items():
+        words += ["-device", f"vhost-user-blk-pci,id={name},chardev=c{name},num-queues=2{format_}"]
+    return words + ["-netdev", "vhost-user,id=n0,chardev=cnet0",
+                    "-device", "virtio-net-pci,netdev=n0,id=net0,packed=on" + NO_VECTORS,
+                    "-device", "vhost-user-rng-pci,id=rng0,chardev=crng0,packed=on",
+                    "-object", "memory-backend-ram,id=own,size=8M", "-device", "virtio-balloon-pci",
+                    "-device", "virtio-serial-pci"]
+
+
+def counters(pid):
+    """The eventfds of a process whose counter is not 0: descriptor and count."""
+    found = {}
+    for info in pathlib.Path(f"/proc/{pid}/fdinfo").iterdir():
+        try:
+            count = re.search(r"^eventfd-count:\s*(\w+)$", info.read_text(), re.MULTILINE)
+        except OSError:
+            continue
+        if count and int(count[1], 16):
+            found[int(info.name)] = int(count[1], 16)
+    return found
+
+
+def ask(client, command, **arguments):
+    try:
+        return json.dumps(client.command(command, **arguments))
+    except (vds.QmpError, OSError) as error:
+        return str(error)
+
+
+def report(daemon, guest):
+    """What both sides say; the query that stops a ring of QEMU's is not asked."""
+    ours = daemon.client()
+    for name, queues in QUEUES.items():
+        print(f"# daemon {name}:", ask(ours, "x-query-virtio-status", path=path(name)))
+        for fact in ("broken-reason", "last-refusal"):
+            print(f"# daemon {name} {fact}:", ask(ours, "qom-get", path=path(name), property=fact))
+        for queue in range(queues):
+            for command in ("queue-status", "vhost-queue-status", "queue-element"):
+                print(f"# daemon {name} {queue} {command}:",
+                      ask(ours, f"x-query-virtio-{command}", path=path(name), queue=queue))
+        print(f"# QEMU {name}:", ask(guest.qmp, "x-query-virtio-status", path=path(name)))
+        for queue in range(queues):
+            print(f"# QEMU {name} {queue}:", ask(guest.qmp, "x-query-virtio-vhost-queue-status",
+                                                 path=path(name), queue=queue))
+    print("# eventfds of the daemon:", counters(daemon.proc.pid))
+    print("# eventfds of QEMU:", counters(guest.proc.pid))
+    for line in guest.shell.seen.decode(errors="replace").splitlines()[-40:]:
+        print("# console:", line)
+    sys.stdout.flush()
+
+
+def life(times):
+    """One boot of guest and daemon, and the probes after it."""
+    with vds.Daemon(*daemon_words(), prepare=make_disks) as daemon:
+        with guests.Guest(*guest_words(daemon.dir), boot=False) as guest:
+            try:
+                guest.boot()
+                times.append(guest.boot_seconds)
+                for _ in range(PROBES):
+                    guest.sh(REPROBE, SILENT)
+            except BaseException:
+                report(daemon, guest)
+                raise
+
+
+def test_no_boot_is_silent():
+    """Each boot reaches its shell, and each probe ends."""
+    times = []
+    load = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    start = time.monotonic()
+    try:
+        for _ in range(BOOTS):
+            life(times)
+    finally:
+        load.kill()
+        load.wait()
+        print(f"# {len(times)} boots of {BOOTS}, {PROBES} probes of {len(DISKS)} disks after each, "
+              f"{time.monotonic() - start:.0f} s; the longest boot took {max(times, default=0):.1f} s")
+
+
+vds.run(test_no_boot_is_silent)
