@@ -119,6 +119,21 @@ bool vds_virtio_device_is_recorded(const VdsVirtioDevice *device);
 char *vds_virtio_device_get_broken_reason(const VdsVirtioDevice *device);
 char *vds_virtio_device_get_last_refusal(const VdsVirtioDevice *device);
 
+/* How a device broke. */
+typedef struct {
+    unsigned n;   /* times since the last call of take_fault; 0: not at all */
+    int queue;    /* of the last time; -1: no single queue */
+    char *reason; /* of the last time (transfer full) (nullable); a reset keeps it */
+} VdsVirtioFault;
+
+/* Reports faults as they happen: `func` is called on any thread, without a lock, when the
+ * device breaks for the first time after take_fault.  So a device that breaks and is
+ * reset again and again is reported once until take_fault is called.  NULL ends it;
+ * before the first driver, or after the last. */
+void vds_virtio_device_set_fault_func(VdsVirtioDevice *device, VdsTaskFunc func,
+                                      void *user);
+void vds_virtio_device_take_fault(VdsVirtioDevice *device, VdsVirtioFault *fault);
+
 /* Chains of this device that were read while it never stood still: who reads one for an
  * answer counts it.  Main loop. */
 void vds_virtio_device_count_torn(VdsVirtioDevice *device);
@@ -316,6 +331,9 @@ void vds_virtio_device_get_config(const VdsVirtioDevice *device, unsigned offset
  * (virtio 1.2, 2.1.2), until it is reset.  One phrase; rules of rings begin with their
  * id.  The first reason stays.  Any thread. */
 void vds_virtio_device_break(VdsVirtioDevice *device, const char *format, ...)
+    G_GNUC_PRINTF(2, 3);
+/* The same for a mistake on one queue; ", in queue N" is appended to the phrase. */
+void vds_virt_queue_break(VdsVirtQueue *queue, const char *format, ...)
     G_GNUC_PRINTF(2, 3);
 
 /* ---- the driver's door ------------------------------------------------------------- */

@@ -292,8 +292,7 @@ void vds_blk_work_begin(VdsBlk *blk, VdsIo *io)
 
     if (wrong) {
         request->status = VDS_BLK_S_IOERR;
-        vds_virtio_device_break(blk->device, "%s, in queue %u", wrong,
-                                vds_virt_queue_get_index(io->queue));
+        vds_virt_queue_break(io->queue, "%s", wrong);
     }
     vds_blk_stats_begin(request);
     vds_blk_work_advance(request);

@@ -90,9 +90,8 @@ static void transmit(Burst *burst, VdsIo *io)
     bytes = net->burst + burst->bytes;
     len = vds_stream_read(&io->out, bytes, BURST_BYTES - burst->bytes);
     if (len < net->header_bytes) {
-        vds_virtio_device_break(net->state.device,
-                                "5.1.6.2: a header of less than %u bytes in queue %u",
-                                net->header_bytes, 2 * burst->pair + 1);
+        vds_virt_queue_break(io->queue, "5.1.6.2: a header of %zu bytes, expected %u",
+                             len, net->header_bytes);
     } else if (len < asked || !vds_net_link_is_up(net)) {
         vds_net_count_drops(net, 1);
     } else if (len > net->header_bytes) {
@@ -135,7 +134,7 @@ static void handle_control(VdsNet *net, VdsVirtQueue *queue)
         const char *wrong = vds_net_control(&net->state, io);
 
         if (wrong) {
-            vds_virtio_device_break(net->state.device, "%s", wrong);
+            vds_virt_queue_break(queue, "%s", wrong);
         }
         vds_virt_queue_complete(queue, io, vds_stream_done(&io->in));
     }

@@ -34,10 +34,10 @@ static bool held_more(VdsNet *net, VdsNetHeld *held, VdsVirtQueue *queue, unsign
 
         held->bytes += bytes;
         if (bytes < net->header_bytes) {
-            vds_virtio_device_break(net->state.device,
-                                    "5.1.6.3.1: a receive buffer of %" PRIu64
-                                    " bytes in queue %u",
-                                    bytes, vds_virt_queue_get_index(queue));
+            vds_virt_queue_break(queue,
+                                 "5.1.6.3.1: a receive buffer of %" PRIu64
+                                 " bytes, expected at least %u",
+                                 bytes, net->header_bytes);
             fit = false;
         }
     }

@@ -171,10 +171,10 @@ void vds_scsi_control(VdsScsi *scsi, VdsIo *io)
 
     if (type >= G_N_ELEMENTS(control_types) || n < control_types[type].n_out ||
         vds_stream_left(&io->in) < control_types[type].n_in) {
-        vds_virtio_device_break(scsi->blk.device,
-                                "5.6.6.2: a control request that is none, of %zu bytes "
-                                "with room for %" PRIu64,
-                                n, vds_stream_left(&io->in));
+        vds_virt_queue_break(io->queue,
+                             "5.6.6.2: an invalid control request, of %zu bytes with "
+                             "room for %" PRIu64,
+                             n, vds_stream_left(&io->in));
         vds_virt_queue_complete(io->queue, io, 0);
         return;
     }

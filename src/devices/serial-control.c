@@ -39,9 +39,10 @@ static bool send_one(VdsSerial *serial, VdsVirtQueue *queue, uint32_t nr,
         return false;
     }
     if (vds_stream_left(&io->in) < sizeof(message)) {
-        vds_virtio_device_break(serial->device,
-                                "control buffer of %" PRIu64 " bytes, expected %zu",
-                                vds_stream_left(&io->in), sizeof(message));
+        vds_virt_queue_break(queue,
+                             "5.3.6.2: a control buffer of %" PRIu64
+                             " bytes, expected at least %zu",
+                             vds_stream_left(&io->in), sizeof(message));
     }
     vds_stream_write(&io->in, &message, sizeof(message));
     if (row->bit == VDS_SERIAL_TELL_NAME) {

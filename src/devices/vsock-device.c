@@ -67,13 +67,16 @@ static uint64_t put_packet(VdsVsockPacket *packet, VdsIo *io)
 
 static bool fits(VdsVsock *vsock, const VdsVsockPacket *packet, const VdsIo *io)
 {
+    unsigned need = VDS_VSOCK_HEADER_BYTES + (packet->header.len > 0 ? 1u : 0u);
     uint64_t room = vds_stream_left(&io->in);
 
-    if (room >= VDS_VSOCK_HEADER_BYTES + (packet->header.len > 0 ? 1u : 0u)) {
+    if (room >= need) {
         return true;
     }
-    vds_virtio_device_break(vsock->device,
-                            "5.10.6.1: a receive buffer of %" PRIu64 " bytes", room);
+    vds_virt_queue_break(io->queue,
+                         "5.10.6.1: a receive buffer of %" PRIu64
+                         " bytes, expected at least %u",
+                         room, need);
     return false;
 }
 
@@ -166,17 +169,18 @@ static void route(VdsVsock *vsock, const VdsVsockHeader *header)
 static void transmit(VdsVsock *vsock, VdsIo *io)
 {
     uint8_t bytes[VDS_VSOCK_HEADER_BYTES];
+    size_t n = vds_stream_read(&io->out, bytes, sizeof(bytes));
     VdsVsockHeader header;
 
-    if (vds_stream_read(&io->out, bytes, sizeof(bytes)) < sizeof(bytes)) {
-        vds_virtio_device_break(vsock->device, "5.10.6: a header of less than %d bytes",
-                                VDS_VSOCK_HEADER_BYTES);
+    if (n < sizeof(bytes)) {
+        vds_virt_queue_break(io->queue, "5.10.6: a header of %zu bytes, expected %d", n,
+                             VDS_VSOCK_HEADER_BYTES);
         return;
     }
     vds_vsock_header_read(&header, bytes);
     if (header.len > VDS_VSOCK_MAX_PAYLOAD || header.len > vds_stream_left(&io->out)) {
-        vds_virtio_device_break(
-            vsock->device,
+        vds_virt_queue_break(
+            io->queue,
             "5.10.6: a packet of %u bytes in a buffer of %" PRIu64 " (at most %d)",
             header.len, vds_stream_left(&io->out), VDS_VSOCK_MAX_PAYLOAD);
         return;

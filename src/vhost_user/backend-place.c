@@ -79,7 +79,9 @@ static bool packed_base(const VdsBackendRing *ring, unsigned n, VdsQueueSetup *s
     setup->used_wrap = (used & WRAP_BIT) != 0;
     return (setup->avail_base < ring->num && setup->used_base < ring->num) ||
            vds_ring_fail(error, VDS_VHOST_USER_ERROR_RING, "P10", n,
-                         "has a base outside the ring");
+                         "has base 0x%" PRIx32
+                         ", positions %u and %u, outside the ring of %" PRIu32,
+                         ring->base, setup->avail_base, setup->used_base, ring->num);
 }
 
 /* What was used before lies in the ring itself. */

@@ -138,7 +138,7 @@ bool vds_backend_set_enable(VdsVhostUserBackend *backend, VdsVhostUserMessage *m
 
 /* backend-rings.c */
 bool vds_ring_fail(GError **error, VdsVhostUserError code, const char *rule, unsigned n,
-                   const char *why);
+                   const char *format, ...) G_GNUC_PRINTF(5, 6);
 bool vds_ring_is_started(const VdsBackendRing *ring);
 void vds_ring_show(VdsVhostUserBackend *backend, unsigned n);
 /* New descriptors become the device's. */

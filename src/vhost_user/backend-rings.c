@@ -6,8 +6,14 @@
 #include "backend-priv.h"
 
 bool vds_ring_fail(GError **error, VdsVhostUserError code, const char *rule, unsigned n,
-                   const char *why)
+                   const char *format, ...)
 {
+    g_autofree char *why = NULL;
+    va_list args;
+
+    va_start(args, format);
+    why = g_strdup_vprintf(format, args);
+    va_end(args);
     g_set_error(error, VDS_VHOST_USER_ERROR, (int)code, "%s: ring %u %s", rule, n, why);
     return false;
 }

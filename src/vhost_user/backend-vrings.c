@@ -24,7 +24,8 @@ bool vds_backend_set_num(VdsVhostUserBackend *backend, VdsVhostUserMessage *mess
 
     if (state->num == 0 || state->num > VDS_VRING_MAX_NUM) {
         return vds_ring_fail(error, VDS_VHOST_USER_ERROR_RING, "C1", state->index,
-                             "gets a size that no ring has");
+                             "has size %" PRIu32 ", expected 1 to %d", state->num,
+                             VDS_VRING_MAX_NUM);
     }
     if (!check_still(backend, state->index, state->num == ring->num, error)) {
         return false;
@@ -43,7 +44,9 @@ bool vds_backend_set_address(VdsVhostUserBackend *backend, VdsVhostUserMessage *
 
     if ((address->desc | address->avail | address->used) & 1) {
         return vds_ring_fail(error, VDS_VHOST_USER_ERROR_RING, "C2", address->index,
-                             "gets an odd address");
+                             "has an odd address: descriptors 0x%" PRIx64
+                             ", avail 0x%" PRIx64 ", used 0x%" PRIx64,
+                             address->desc, address->avail, address->used);
     }
     ring->address = *address;
     ring->has_address = true;
@@ -201,7 +204,7 @@ bool vds_backend_set_enable(VdsVhostUserBackend *backend, VdsVhostUserMessage *m
 
     if (state->num > 1) {
         return vds_ring_fail(error, VDS_VHOST_USER_ERROR_PAYLOAD, "V1", state->index,
-                             "is enabled by a number other than 0 and 1");
+                             "is enabled by %" PRIu32 ", expected 0 or 1", state->num);
     }
     return vds_backend_ring_event(backend, state->index,
                                   state->num ? VDS_RING_ENABLE : VDS_RING_DISABLE, error);

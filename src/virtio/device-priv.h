@@ -54,10 +54,14 @@ struct VdsVirtioDevice {
 
     uint64_t torn; /* the main loop's */
 
+    VdsTaskFunc fault_func; /* (nullable) constant while a driver is there */
+    void *fault_user;
+
     pthread_mutex_t lock; /* of all below */
     VdsDeviceState state; /* bus_name is owned and constant; isr is above */
     VdsFeatures asked;    /* as the driver wrote them */
     char *broken_reason, *last_refusal;
+    VdsVirtioFault fault; /* not taken yet */
     uint8_t generation;
     uint8_t *config;
     VdsGuestMap *map;
@@ -134,8 +138,9 @@ bool vds_device_enter(VdsVirtioDevice *device, VdsTaskFunc func, void *user,
 /* Remembers why a driver was refused; false. */
 bool vds_device_refuse(VdsVirtioDevice *device, GError **error, VdsVirtioError code,
                        const char *format, ...) G_GNUC_PRINTF(4, 5);
-/* As vds_virtio_device_break(). */
-void vds_device_fault(VdsVirtioDevice *device, const char *reason);
+/* As vds_virtio_device_break(), or vds_virt_queue_break() unless queue is NO_QUEUE. */
+enum { VDS_NO_QUEUE = -1 };
+void vds_device_fault(VdsVirtioDevice *device, int queue, const char *reason);
 /* Starts or stops what the state wants started or stopped. */
 void vds_device_settle(VdsVirtioDevice *device);
 /* Descriptors of our own; an error of VDS_VIRTIO_ERROR or VDS_UTIL_ERROR. */
@@ -155,7 +160,10 @@ typedef struct {
 
 /* Runs func(call) on the I/O thread; what it left in call->ok. */
 bool vds_queue_enter(VdsQueueCall *call, VdsTaskFunc func);
-void vds_queue_refuse(VdsQueueCall *call, const char *why); /* QUEUE */
+/* QUEUE: "queue 3 " and then the phrase. */
+void vds_queue_refuse(VdsQueueCall *call, const char *format, ...) G_GNUC_PRINTF(2, 3);
+/* QUEUE: the ring breaks a rule, and so the device is broken. */
+void vds_queue_refuse_ring(VdsQueueCall *call, const GError *fault);
 /* The queue, made if need be.  (nullable) refused */
 VdsVirtQueue *vds_queue_touch(VdsQueueCall *call);
 

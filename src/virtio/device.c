@@ -93,6 +93,7 @@ void vds_virtio_device_free(VdsVirtioDevice *device)
     pthread_mutex_destroy(&device->lock);
     g_free(device->broken_reason);
     g_free(device->last_refusal);
+    g_free(device->fault.reason);
     g_free(device->config);
     g_free((char *)device->state.bus_name);
     g_free(device);

@@ -16,10 +16,23 @@ bool vds_queue_enter(VdsQueueCall *call, VdsTaskFunc func)
     return vds_device_enter(call->device, func, call, call->error) && call->ok;
 }
 
-void vds_queue_refuse(VdsQueueCall *call, const char *why)
+void vds_queue_refuse(VdsQueueCall *call, const char *format, ...)
 {
+    g_autofree char *why = NULL;
+    va_list args;
+
+    va_start(args, format);
+    why = g_strdup_vprintf(format, args);
+    va_end(args);
     vds_device_refuse(call->device, call->error, VDS_VIRTIO_ERROR_QUEUE, "queue %u %s",
                       call->n, why);
+}
+
+void vds_queue_refuse_ring(VdsQueueCall *call, const GError *fault)
+{
+    vds_device_fault(call->device, (int)call->n, fault->message);
+    vds_device_refuse(call->device, call->error, VDS_VIRTIO_ERROR_QUEUE,
+                      "%s, in queue %u", fault->message, call->n);
 }
 
 void vds_virtio_driver_select_queue(VdsVirtioDevice *device, uint16_t n)
@@ -46,7 +59,8 @@ VdsVirtQueue *vds_queue_touch(VdsQueueCall *call)
     VdsVirtioDevice *device = call->device;
 
     if (!device->ops || vds_virtio_driver_get_queue_size(device, call->n) == 0) {
-        vds_queue_refuse(call, device->ops ? "is not there" : "is served by nobody");
+        vds_queue_refuse(call, device->ops ? "is not there"
+                                           : "is of a device that serves no queues");
         return NULL;
     }
     vds_device_lock(device);
@@ -78,7 +92,8 @@ static void set_task(void *user)
         return;
     }
     if (call->setup->num == 0 || call->setup->num > VDS_VRING_MAX_NUM) {
-        vds_queue_refuse(call, "gets a size that no ring has");
+        vds_queue_refuse(call, "has size %u, expected 1 to %d", call->setup->num,
+                         VDS_VRING_MAX_NUM);
         return;
     }
     vds_device_lock(device);
@@ -165,10 +180,11 @@ static bool use_setup(VdsQueueCall *call, VdsVirtQueue *queue)
     queue->shown = true;
     vds_device_unlock(device);
     if (fault) {
-        vds_device_fault(device, fault->message);
-        vds_queue_refuse(call, fault->message);
+        vds_queue_refuse_ring(call, fault);
     } else if (!ring) {
-        vds_queue_refuse(call, "has no memory to lie in");
+        vds_queue_refuse(call,
+                         "has its descriptors at 0x%" PRIx64 ", and no memory is mapped",
+                         queue->setup.desc);
     }
     return ring != NULL;
 }
@@ -339,7 +355,7 @@ static void call_fd_task(void *user)
         return;
     }
     if (call->fd >= 0 && !make_non_blocking(call->fd)) {
-        vds_queue_refuse(call, "gets a call descriptor that is none");
+        vds_queue_refuse(call, "has call descriptor %d: %s", call->fd, g_strerror(errno));
         return;
     }
     pthread_mutex_lock(&queue->lock);

@@ -38,9 +38,8 @@ static void map_task(void *user)
         g_autoptr(GError) fault = NULL;
 
         if (queue && queue->ring && !move(queue, call->map, &fault) && queue->enabled) {
-            vds_virtio_device_break(device, "%s, in queue %u",
-                                    fault ? fault->message : "C3: no memory is mapped",
-                                    i);
+            vds_virt_queue_break(queue, "%s",
+                                 fault ? fault->message : "C3: no memory is mapped");
         }
     }
 }
@@ -95,8 +94,7 @@ static void move_task(void *user)
     vds_device_unlock(device);
     call->ok = move(queue, device->map, &fault);
     if (!call->ok) {
-        vds_device_fault(device, fault->message);
-        vds_queue_refuse(call, fault->message);
+        vds_queue_refuse_ring(call, fault);
         return;
     }
     vds_queue_dispatch(queue); /* what was asked of the driver stands elsewhere */

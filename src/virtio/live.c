@@ -189,17 +189,29 @@ static void ring_config(VdsVirtioDevice *device)
     }
 }
 
-void vds_device_fault(VdsVirtioDevice *device, const char *reason)
+/* With the lock held.  true: the last ones were taken, so this one is to be reported. */
+static bool fault_note(VdsVirtioDevice *device, int queue, const char *reason)
+{
+    g_free(device->fault.reason);
+    device->fault.reason = g_strdup(reason);
+    device->fault.queue = queue;
+    return device->fault.n++ == 0;
+}
+
+void vds_device_fault(VdsVirtioDevice *device, int queue, const char *reason)
 {
     VdsDeviceState *state = &device->state;
-    bool first, tell = false;
+    bool first, tell = false, report = false;
 
     vds_device_lock(device);
     first = !state->broken;
     if (first) {
         state->broken = true;
         atomic_store_explicit(&device->broken, true, memory_order_relaxed);
-        device->broken_reason = g_strdup(reason);
+        device->broken_reason = queue == VDS_NO_QUEUE
+                                    ? g_strdup(reason)
+                                    : g_strdup_printf("%s, in queue %d", reason, queue);
+        report = fault_note(device, queue, device->broken_reason);
         if (vds_features_has(&state->guest_features, VDS_F_VERSION_1)) {
             state->status |= VDS_STATUS_NEEDS_RESET;
             tell = config_changed(device);
@@ -208,6 +220,9 @@ void vds_device_fault(VdsVirtioDevice *device, const char *reason)
     vds_device_unlock(device);
     if (tell) {
         ring_config(device);
+    }
+    if (report && device->fault_func) {
+        device->fault_func(device->fault_user);
     }
     /* Not here: this may be in the middle of a callback, or on another thread. */
     if (first && device->thread) {
@@ -223,7 +238,33 @@ void vds_virtio_device_break(VdsVirtioDevice *device, const char *format, ...)
     va_start(args, format);
     reason = g_strdup_vprintf(format, args);
     va_end(args);
-    vds_device_fault(device, reason);
+    vds_device_fault(device, VDS_NO_QUEUE, reason);
+}
+
+void vds_virt_queue_break(VdsVirtQueue *queue, const char *format, ...)
+{
+    g_autofree char *reason = NULL;
+    va_list args;
+
+    va_start(args, format);
+    reason = g_strdup_vprintf(format, args);
+    va_end(args);
+    vds_device_fault(queue->device, (int)queue->index, reason);
+}
+
+void vds_virtio_device_set_fault_func(VdsVirtioDevice *device, VdsTaskFunc func,
+                                      void *user)
+{
+    device->fault_func = func;
+    device->fault_user = user;
+}
+
+void vds_virtio_device_take_fault(VdsVirtioDevice *device, VdsVirtioFault *fault)
+{
+    vds_device_lock(device);
+    *fault = device->fault;
+    device->fault = (VdsVirtioFault){0};
+    vds_device_unlock(device);
 }
 
 void vds_virtio_device_set_config(VdsVirtioDevice *device, unsigned offset,

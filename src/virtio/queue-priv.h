@@ -9,7 +9,7 @@
 static inline void queue_report(VdsVirtQueue *queue, const GError *fault)
 {
     if (fault) {
-        vds_device_fault(queue->device, fault->message);
+        vds_device_fault(queue->device, (int)queue->index, fault->message);
     }
 }
 

@@ -52,10 +52,9 @@ static uint32_t here(const VdsStream *stream, uint64_t len)
     return (uint32_t)MIN(len, stream->spans[stream->at].len - stream->into);
 }
 
-static void lose(const VdsVirtQueue *queue, GError *error /* (transfer full) */)
+static void lose(VdsVirtQueue *queue, GError *error /* (transfer full) */)
 {
-    vds_virtio_device_break(queue->device, "R6: a buffer of queue %u: %s", queue->index,
-                            error->message);
+    vds_virt_queue_break(queue, "R6: %s", error->message);
     g_error_free(error);
 }
 

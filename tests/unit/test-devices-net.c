@@ -516,13 +516,15 @@ static void test_hostile_requests(void **state)
         uint32_t n_out, n_in;
         const char *reason;
     } rows[] = {
-        {TX, 11, 0, "5.1.6.2: a header of less than 12 bytes in queue 1"},
-        {TX, 0, 100, "5.1.6.2: a header of less than 12 bytes in queue 1"},
-        {RX, 100, 0, "5.1.6.3.1: a receive buffer of 0 bytes in queue 0"},
-        {RX, 0, 11, "5.1.6.3.1: a receive buffer of 11 bytes in queue 0"},
-        {CTRL, 1, 1, "5.1.6.5: a command of less than 2 bytes"},
-        {CTRL, 0, 1, "5.1.6.5: a command of less than 2 bytes"},
-        {CTRL, 3, 0, "5.1.6.5: a command without room for its answer"},
+        {TX, 11, 0, "5.1.6.2: a header of 11 bytes, expected 12, in queue 1"},
+        {TX, 0, 100, "5.1.6.2: a header of 0 bytes, expected 12, in queue 1"},
+        {RX, 100, 0,
+         "5.1.6.3.1: a receive buffer of 0 bytes, expected at least 12, in queue 0"},
+        {RX, 0, 11,
+         "5.1.6.3.1: a receive buffer of 11 bytes, expected at least 12, in queue 0"},
+        {CTRL, 1, 1, "5.1.6.5: a command of less than 2 bytes, in queue 2"},
+        {CTRL, 0, 1, "5.1.6.5: a command of less than 2 bytes, in queue 2"},
+        {CTRL, 3, 0, "5.1.6.5: a command without room for its answer, in queue 2"},
     };
     uint8_t frame[60] = {0}, nothing[HEADER + 60] = {0}, in[BUFFER];
 

@@ -284,11 +284,11 @@ static void test_lies(void **state)
         {REQUESTS, OUT, 0,
          "5.6.6.1: a request without room for its response, in queue 2"},
         {CONTROL, 23, 1,
-         "5.6.6.2: a control request that is none, of 23 bytes with room for 1"},
+         "5.6.6.2: an invalid control request, of 23 bytes with room for 1, in queue 0"},
         {CONTROL, 24, 0,
-         "5.6.6.2: a control request that is none, of 24 bytes with room for 0"},
+         "5.6.6.2: an invalid control request, of 24 bytes with room for 0, in queue 0"},
         {CONTROL, 3, 9,
-         "5.6.6.2: a control request that is none, of 3 bytes with room for 9"},
+         "5.6.6.2: an invalid control request, of 3 bytes with room for 9, in queue 0"},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {

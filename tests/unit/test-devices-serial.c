@@ -121,9 +121,12 @@ static void test_small_buffers(void **state)
         bool sends; /* instead of leaving room */
         const char *reason;
     } rows[] = {
-        {7, false, "control buffer of 7 bytes, expected 8"},
-        {1, false, "control buffer of 1 bytes, expected 8"},
-        {8, true, "control buffer of 0 bytes, expected 8"},
+        {7, false,
+         "5.3.6.2: a control buffer of 7 bytes, expected at least 8, in queue 2"},
+        {1, false,
+         "5.3.6.2: a control buffer of 1 bytes, expected at least 8, in queue 2"},
+        {8, true,
+         "5.3.6.2: a control buffer of 0 bytes, expected at least 8, in queue 2"},
         {8, false, NULL},
     };
 

@@ -77,11 +77,13 @@ static void test_lies(void **state)
         uint32_t receives; /* bytes of a receive buffer; 0: not reached */
         const char *reason;
     } rows[] = {
-        {43, 0, 0, "5.10.6: a header of less than 44 bytes"},
-        {44, 1, 0, "5.10.6: a packet of 1 bytes in a buffer of 0 (at most 65536)"},
+        {43, 0, 0, "5.10.6: a header of 43 bytes, expected 44, in queue 1"},
+        {44, 1, 0,
+         "5.10.6: a packet of 1 bytes in a buffer of 0 (at most 65536), in queue 1"},
         {60, 65537, 0,
-         "5.10.6: a packet of 65537 bytes in a buffer of 16 (at most 65536)"},
-        {44, 0, 43, "5.10.6.1: a receive buffer of 43 bytes"},
+         "5.10.6: a packet of 65537 bytes in a buffer of 16 (at most 65536), in queue 1"},
+        {44, 0, 43,
+         "5.10.6.1: a receive buffer of 43 bytes, expected at least 44, in queue 0"},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {

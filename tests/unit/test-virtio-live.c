@@ -400,6 +400,46 @@ static void note_interrupt(unsigned n, void *user)
     *(unsigned *)user |= n == VDS_INTERRUPT_CONFIG ? 2 : 1;
 }
 
+static void count_fault(void *user)
+{
+    atomic_fetch_add((atomic_uint *)user, 1);
+}
+
+/* A device that breaks again and again is reported once, until the report is taken: then
+ * with the last reason, its queue and how often.  A reset loses nothing of that. */
+static void test_faults_are_counted(void **state)
+{
+    VdsVirtioFault fault = {0};
+    atomic_uint reports = 0;
+    Fixture fixture;
+
+    fixture_init(&fixture, &loop_ops);
+    vds_virtio_device_set_fault_func(fixture.device, count_fault, &reports);
+    vds_virtio_device_take_fault(fixture.device, &fault);
+    assert_int_equal(fault.n, 0);
+    assert_null(fault.reason);
+    for (unsigned i = 0; i < 1000; i++) {
+        assert_true(driver_start(&fixture.driver, LOOP_SPLIT));
+        vds_virt_queue_break(vds_virtio_device_get_virt_queue(fixture.device, 0),
+                             "S1: test %u", i);
+        vds_virtio_device_break(fixture.device, "not the first");
+        vds_virtio_device_reset(fixture.device);
+    }
+    assert_int_equal(reports, 1);
+    vds_virtio_device_take_fault(fixture.device, &fault);
+    assert_int_equal(fault.n, 1000);
+    assert_int_equal(fault.queue, 0);
+    assert_string_equal(fault.reason, "S1: test 999, in queue 0");
+    g_free(fault.reason);
+    vds_virtio_device_break(fixture.device, "no queue's");
+    assert_int_equal(reports, 2);
+    vds_virtio_device_take_fault(fixture.device, &fault);
+    assert_int_equal(fault.queue, -1);
+    assert_string_equal(fault.reason, "no queue's");
+    g_free(fault.reason);
+    fixture_clear(&fixture);
+}
+
 /* As QEMU's recorded experiment: avail idx moved by 100 in a ring of 8. */
 static void test_broken_alone(void **state)
 {
@@ -421,6 +461,9 @@ static void test_broken_alone(void **state)
     assert_int_equal(state_of(&broken).isr, 3);
     assert_int_equal(queue_of(&broken).last_avail_idx, 0);
     assert_reason(&broken, "S4:");
+    assert_reason(&broken,
+                  "S4: avail.idx went from 0 to 100, a ring of 8 descriptors, 0 in "
+                  "use, in queue 0");
     assert_int_equal(broken.loop.stops, 1);
     vds_virtio_driver_take_interrupts(broken.device, note_interrupt, &interrupts);
     assert_int_equal(interrupts, 2);
@@ -482,9 +525,11 @@ static void test_queue_refusals(void **state)
         uint32_t num;
         const char *refusal;
     } rows[] = {
-        {1, 8, "queue 1 is not there"},         {1024, 8, "queue 1024 is not there"},
-        {70000, 8, "queue 70000 is not there"}, {0, 0, "a size that no ring has"},
-        {0, 32769, "a size that no ring has"},
+        {1, 8, "queue 1 is not there"},
+        {1024, 8, "queue 1024 is not there"},
+        {70000, 8, "queue 70000 is not there"},
+        {0, 0, "queue 0 has size 0, expected 1 to 32768"},
+        {0, 32769, "queue 0 has size 32769, expected 1 to 32768"},
     };
     g_autoptr(GError) early = NULL, bare = NULL, twice = NULL;
     Fixture fixture;
@@ -763,6 +808,7 @@ int main(void)
         cmocka_unit_test(test_lazy_queue),
         cmocka_unit_test(test_show),
         cmocka_unit_test(test_broken_alone),
+        cmocka_unit_test(test_faults_are_counted),
         cmocka_unit_test(test_broken_by_the_device),
         cmocka_unit_test(test_queue_refusals),
         cmocka_unit_test(test_impossible_ring),

@@ -208,7 +208,7 @@ static void test_device_without_path(void **state)
     assert_int_equal(vds_virtio_driver_get_queue_size(device, 0), 64);
     assert_false(vds_virtio_driver_set_queue(device, 0, &setup, &error));
     assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_QUEUE));
-    assert_refusal(device, "served by nobody");
+    assert_refusal(device, "queue 0 is of a device that serves no queues");
     vds_virtio_device_reset(device);
     assert_int_equal(vds_virtio_driver_get_status(device), 0);
 }
