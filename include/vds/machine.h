@@ -79,6 +79,19 @@ void vds_machine_set_listener(VdsMachine *machine, const VdsMachineListener *lis
  * it is lost.  Before there are devices.  Borrowed.  VDS_UTIL_ERROR_SYSTEM. */
 VdsMailbox *vds_machine_open_mailbox(VdsMachine *machine, GError **error);
 
+/* A virtio device broke.  All borrowed for the call. */
+typedef struct {
+    const char *id; /* (nullable) of the device that it belongs to */
+    const char *path;
+    VdsVirtioDevice *device;
+    const VdsVirtioFault *fault; /* fault->n > 0 */
+} VdsMachineFault;
+typedef void (*VdsMachineFaultFunc)(const VdsMachineFault *fault, void *user);
+/* Called on the main loop, at most once a turn for a device; needs the mailbox.  NULL
+ * ends it. */
+void vds_machine_set_fault_func(VdsMachine *machine, VdsMachineFaultFunc func,
+                                void *user);
+
 /* ---- guest RAM ---- */
 typedef struct {
     uint64_t bytes;      /* -m */
@@ -210,6 +223,10 @@ typedef void (*VdsMachineDeviceFunc)(const char *path, VdsVirtioDevice *device,
 void vds_machine_foreach(const VdsMachine *machine, VdsMachineDeviceFunc func,
                          void *user);
 size_t vds_machine_count(const VdsMachine *machine);
+/* The path of a device of this machine (borrowed), and the id of the device that it
+ * belongs to (borrowed, nullable).  NULL: no device of this machine. */
+const char *vds_machine_get_path(const VdsMachine *machine, const VdsVirtioDevice *device,
+                                 const char **id);
 /* By canonical or unambiguous partial path, as QOM resolves it; not linear in the number
  * of devices.  *path (nullable argument) is set to the canonical one, borrowed.
  * (nullable) */

@@ -18,6 +18,8 @@ struct VdsEntry {
     VdsMachine *machine;
     VdsNode *node; /* node->object is this entry unless node is the owner's */
     char *path;
+    GList fault_link; /* in machine->faults while `is_faulty`; both under its lock */
+    bool is_faulty;
 };
 
 /* What devices are plugged into.  `name` is what bus= asks for. */
@@ -65,13 +67,14 @@ struct VdsMachine {
     char *type;   /* "pc-q35-8.2-machine" */
     char *ram_id; /* of the RAM that is made when none is named */
     const VdsDeviceClass *const *classes;
-    GHashTable *drivers; /* name or alias -> VdsDriver */
-    GHashTable *parts;   /* a set of VdsPart by (kind, id) */
-    GQueue part_order;   /* the same, oldest first */
-    GHashTable *fds;     /* name -> int: descriptors that nobody took yet */
-    GHashTable *shared;  /* name -> VdsShared */
-    VdsEntry *entries;   /* newest first */
-    GHashTable *by_path; /* the same by canonical path, borrowed: most queries' way */
+    GHashTable *drivers;   /* name or alias -> VdsDriver */
+    GHashTable *parts;     /* a set of VdsPart by (kind, id) */
+    GQueue part_order;     /* the same, oldest first */
+    GHashTable *fds;       /* name -> int: descriptors that nobody took yet */
+    GHashTable *shared;    /* name -> VdsShared */
+    VdsEntry *entries;     /* newest first */
+    GHashTable *by_virtio; /* VdsVirtioDevice -> its entry, both borrowed */
+    GHashTable *by_path;   /* the same by canonical path, borrowed: most queries' way */
     size_t n_entries;
     GHashTable *buses;       /* type -> its newest bus */
     GHashTable *bus_numbers; /* bus type -> how many went by that name */
@@ -81,8 +84,13 @@ struct VdsMachine {
     VdsMachineGuest guest;
     VdsRunState run_state;
     VdsMachineListener listener;
-    bool power_pressed;  /* and the guest has not ended yet */
-    VdsMailbox *mailbox; /* (nullable) */
+    bool power_pressed;             /* and the guest has not ended yet */
+    VdsMailbox *mailbox;            /* (nullable) */
+    VdsMachineFaultFunc fault_func; /* (nullable) */
+    void *fault_user;
+    pthread_mutex_t fault_lock; /* of the next, and of the entries in it */
+    GQueue faults;              /* VdsEntry whose device broke: any thread adds */
+    bool faults_posted;         /* a task for the mailbox's thread is under way */
 };
 
 /* ---- types.c ---- */
@@ -116,6 +124,14 @@ bool vds_live_get(const VdsEntry *entry, const char *name, VdsProp *value);
 
 void vds_news_balloon_changed(void *machine, uint32_t pages);
 void vds_news_port_changed(void *machine, const char *id, bool open);
+
+/* ---- faults.c ---- */
+
+void vds_faults_init(VdsMachine *machine);
+void vds_faults_clear(VdsMachine *machine);
+/* Its faults are reported from now on; no longer, after its device is gone. */
+void vds_faults_watch(VdsEntry *entry);
+void vds_faults_forget(VdsEntry *entry);
 
 /* ---- bus.c ---- */
 

@@ -20,6 +20,8 @@ VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *
     machine->fds = vds_fds_new();
     machine->shared = vds_shared_new();
     machine->by_path = g_hash_table_new(g_str_hash, g_str_equal);
+    machine->by_virtio = g_hash_table_new(NULL, NULL);
+    vds_faults_init(machine);
     machine->buses = g_hash_table_new(g_str_hash, g_str_equal);
     machine->bus_numbers = g_hash_table_new(g_str_hash, g_str_equal);
     node = vds_tree_root(machine->tree);
@@ -69,6 +71,8 @@ void vds_machine_free(VdsMachine *machine)
     vds_guest_ram_free(machine->ram);
     g_hash_table_unref(machine->drivers);
     g_hash_table_unref(machine->by_path);
+    g_hash_table_unref(machine->by_virtio);
+    vds_faults_clear(machine);
     g_hash_table_unref(machine->buses);
     g_hash_table_unref(machine->bus_numbers);
     g_free(machine->ram_id);

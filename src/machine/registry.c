@@ -29,11 +29,13 @@ VdsEntry *vds_registry_add(VdsMachine *machine, VdsDevice *owner, VdsNode *node,
     machine->entries = entry;
     machine->n_entries++;
     g_hash_table_insert(machine->by_path, entry->path, entry);
+    g_hash_table_insert(machine->by_virtio, virtio, entry);
     if (node != owner->node) {
         node->object = entry;
         node->ops = &vds_qom_backend_ops;
     }
     owner->entries = entry;
+    vds_faults_watch(entry);
     vds_virtio_device_set_running(virtio, vds_machine_is_running(machine));
     return entry;
 }
@@ -48,7 +50,9 @@ char *vds_registry_remove(VdsMachine *machine, VdsEntry *entry)
     }
     machine->n_entries--;
     g_hash_table_remove(machine->by_path, path);
+    g_hash_table_remove(machine->by_virtio, entry->virtio);
     vds_virtio_device_free(entry->virtio);
+    vds_faults_forget(entry);
     g_free(entry);
     return path;
 }
@@ -135,6 +139,18 @@ void vds_machine_foreach(const VdsMachine *machine, VdsMachineDeviceFunc func, v
 size_t vds_machine_count(const VdsMachine *machine)
 {
     return machine->n_entries;
+}
+
+const char *vds_machine_get_path(const VdsMachine *machine, const VdsVirtioDevice *device,
+                                 const char **id)
+{
+    const VdsEntry *entry = g_hash_table_lookup(machine->by_virtio, device);
+
+    if (!entry) {
+        return NULL;
+    }
+    *id = entry->owner->has_id ? entry->owner->node->name : NULL;
+    return entry->path;
 }
 
 /* The entry that a node stands for: its own, or the first of a device that is its own
