@@ -352,6 +352,8 @@ VdsFeatures vds_virtio_driver_get_features(const VdsVirtioDevice *device); /* of
 /* STATUS once FEATURES_OK is set. */
 bool vds_virtio_driver_set_features(VdsVirtioDevice *device, const VdsFeatures *features,
                                     GError **error);
+/* Bytes of the config space. */
+unsigned vds_virtio_driver_get_config_len(const VdsVirtioDevice *device);
 /* CONFIG outside the space.  *generation (nullable) belongs to these bytes. */
 bool vds_virtio_driver_read_config(const VdsVirtioDevice *device, unsigned offset,
                                    void *to, unsigned len, uint8_t *generation,

@@ -193,15 +193,29 @@ bool vds_backend_reset_device(VdsVhostUserBackend *backend, VdsVhostUserMessage 
 
 /* ---- config space ---------------------------------------------------------------- */
 
-/* An error is an answer without a payload. */
+static bool is_in_config_space(const VdsVhostUserConfigSpace *asked, GError **error)
+{
+    return (asked->offset <= VDS_VHOST_USER_MAX_CONFIG &&
+            asked->size <= VDS_VHOST_USER_MAX_CONFIG - asked->offset) ||
+           vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_PAYLOAD, "V1", "GET_CONFIG",
+                               "reads %" PRIu32 " bytes at %" PRIu32
+                               " of a config space of at most %d",
+                               asked->size, asked->offset, VDS_VHOST_USER_MAX_CONFIG);
+}
+
+/* Front-ends read a structure of their own version, which may be longer than the space:
+ * bytes beyond it are zero.  An error is an answer without a payload. */
 bool vds_backend_get_config(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                             VdsVhostUserMessage *reply, GError **error)
 {
     const VdsVhostUserConfigSpace *asked = &message->u.config;
+    unsigned len = vds_virtio_driver_get_config_len(backend->device);
+    unsigned have = asked->offset < len ? MIN(asked->size, len - asked->offset) : 0;
     g_autoptr(GError) why = NULL;
 
-    if (!vds_virtio_driver_read_config(backend->device, asked->offset,
-                                       reply->u.config.bytes, asked->size, NULL, &why)) {
+    if (!is_in_config_space(asked, &why) ||
+        !vds_virtio_driver_read_config(backend->device, MIN(asked->offset, len),
+                                       reply->u.config.bytes, have, NULL, &why)) {
         vds_backend_refuse(backend, why);
         return true;
     }

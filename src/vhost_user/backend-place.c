@@ -66,12 +66,15 @@ bool vds_ring_place(const VdsVhostUserBackend *backend, unsigned n, VdsQueueSetu
     return true;
 }
 
-/* P10.  Some front-ends leave the used half out: then nothing is under way. */
+/* DPDK's virtio-user gives a fresh ring without its used half. */
+enum { FRESH_AVAIL_HALF = WRAP_BIT };
+
+/* P10.  Slot 0 with wrap counter 0 is a position of the used half like any other. */
 static bool packed_base(const VdsBackendRing *ring, unsigned n, VdsQueueSetup *setup,
                         GError **error)
 {
     uint32_t avail = ring->base & UINT16_MAX;
-    uint32_t used = ring->base >> USED_SHIFT ? ring->base >> USED_SHIFT : avail;
+    uint32_t used = ring->base == FRESH_AVAIL_HALF ? avail : ring->base >> USED_SHIFT;
 
     setup->avail_base = (uint16_t)(avail & ~(uint32_t)WRAP_BIT);
     setup->avail_wrap = (avail & WRAP_BIT) != 0;

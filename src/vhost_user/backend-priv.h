@@ -7,7 +7,7 @@
 
 enum {
     VDS_BACKEND_MAX_RINGS = 256, /* ring numbers of KICK, CALL and ERR have eight bits */
-    VDS_BACKEND_MAX_SLOTS = 256, /* memory regions */
+    VDS_BACKEND_MAX_SLOTS = 509, /* memory regions, as the kernel's vhost has */
 };
 
 /* The specification's ring states; a stopped ring may be enabled already (net). */

@@ -182,6 +182,11 @@ static bool is_inside(const VdsVirtioDevice *device, unsigned offset, unsigned l
     return offset <= device->config_len && len <= device->config_len - offset;
 }
 
+unsigned vds_virtio_driver_get_config_len(const VdsVirtioDevice *device)
+{
+    return device->config_len;
+}
+
 bool vds_virtio_driver_read_config(const VdsVirtioDevice *device, unsigned offset,
                                    void *to, unsigned len, uint8_t *generation,
                                    GError **error)

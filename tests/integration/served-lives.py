@@ -142,6 +142,22 @@ def test_packed_base():
         vds.equal(word, 4 | 4 << 16, "once around: both wraps are 0")
 
 
+def test_packed_base_is_taken_as_told():
+    """P10: both halves, slot 0 with wrap counter 0 included; only a fresh ring's used half may
+    be left out, as DPDK's virtio-user does."""
+    rows = ((0x8007_0003, 3, 7), (0x0001_0003, 3, 1), (0x0000_0003, 3, 0), (0x0000_0000, 0, 0),
+            (0x0000_8000, 0, 0), (0x8000_8000, 0, 0))
+    for base, avail, used in rows:
+        with daemon() as ours, connect(ours) as front:
+            front.negotiate(F_PACKED)
+            front.share()
+            front.start_ring(num=8, base=base)
+            state = queue(ours.client())
+            vds.equal((state["last-avail-idx"], state["used-idx"]), (avail, used), hex(base))
+            _, word = struct.unpack("=II", front.ask(fronts.GET_VRING_BASE, struct.pack("=II", 0, 0)))
+            vds.equal(word, 0x8000_8000 if base == 0x8000 else base, hex(base))
+
+
 def test_features_again():
     """V11: SET_FEATURES does not disable rings."""
     with daemon() as ours, connect(ours) as front:

@@ -20,6 +20,29 @@ static void config_message(VdsVhostUserMessage *message, uint32_t request,
         (VdsVhostUserConfigSpace){.offset = offset, .size = size, .flags = flags};
 }
 
+/* Up to 256 bytes, zero where the device has no field. */
+static void test_config_beyond_the_fields(Served *served)
+{
+    static const struct {
+        uint32_t offset, size;
+        const char *begins;
+    } reads[] = {{7, 2, "7"}, {0, 256, "01234567"}, {8, 8, ""}, {255, 1, ""}};
+    static const uint8_t zeroes[256];
+    VdsVhostUserMessage message, reply;
+
+    for (size_t i = 0; i < G_N_ELEMENTS(reads); i++) {
+        size_t n = strlen(reads[i].begins);
+
+        config_message(&message, VDS_VHOST_USER_GET_CONFIG, reads[i].offset,
+                       reads[i].size, 0);
+        front_send(&served->front, &message);
+        assert_int_equal(front_hear(&served->front, &reply), FRONT_REPLY);
+        assert_int_equal(reply.size, 12 + reads[i].size);
+        assert_memory_equal(reply.u.config.bytes, reads[i].begins, n);
+        assert_memory_equal(reply.u.config.bytes + n, zeroes, reads[i].size - n);
+    }
+}
+
 static void test_config_space(void **state)
 {
     VdsVhostUserMessage message, reply;
@@ -33,8 +56,9 @@ static void test_config_space(void **state)
     assert_int_equal(front_hear(&served.front, &reply), FRONT_REPLY);
     assert_int_equal(reply.size, 15);
     assert_memory_equal(reply.u.config.bytes, "123", 3);
-    /* outside: an answer without payload */
-    config_message(&message, VDS_VHOST_USER_GET_CONFIG, 7, 2, 0);
+    test_config_beyond_the_fields(&served);
+    /* outside of 256 bytes: an answer without payload */
+    config_message(&message, VDS_VHOST_USER_GET_CONFIG, 255, 2, 0);
     front_send(&served.front, &message);
     assert_int_equal(front_hear(&served.front, &reply), FRONT_REPLY);
     assert_int_equal(reply.size, 0);
