@@ -94,6 +94,7 @@ void vds_queue_get_state(VdsVirtQueue *queue, VdsQueueState *state)
         state->desc = queue->setup.desc;
         state->avail = queue->setup.avail;
         state->used = queue->setup.used;
+        state->map = queue->device->map; /* a refused ring can be looked at, too */
     }
     state->has_vhost = queue->has_vhost;
     state->vhost = queue->vhost;

@@ -158,6 +158,31 @@ def test_packed_base_is_taken_as_told():
             vds.equal(word, 0x8000_8000 if base == 0x8000 else base, hex(base))
 
 
+def test_a_refused_ring_can_be_looked_at():
+    """C1, C2: the element is read where it lies, and broken-reason says why nobody serves it."""
+    def look(num, **areas):
+        with daemon() as ours, connect(ours) as front:
+            front.negotiate()
+            front.share()
+            front.write(fronts.DESC, struct.pack("<QIHH", DATA, 64, 2, 0))
+            front.ring(fronts.SET_VRING_NUM, 0, num)
+            front.ring(fronts.SET_VRING_BASE, 0, 0)
+            front.address(0, **areas)
+            front.u64(fronts.SET_VRING_KICK, 0, [front.kick_fd])
+            front.done(fronts.SET_VRING_ENABLE, struct.pack("=II", 0, 1))
+            client = ours.client()
+            return (client.command("x-query-virtio-queue-element", path=PATH, queue=0),
+                    get(client, "broken-reason"))
+
+    def check(reason, num, **areas):
+        found, broken = look(num, **areas)
+        vds.equal(found["descs"], [{"addr": DATA, "len": 64, "flags": ["write"]}])
+        assert broken.startswith(reason), broken
+
+    check("C1: split ring of 6 descriptors: not a power of two", 6)
+    check("C2: used area", 16, used=fronts.UVA + fronts.USED_AREA + 2)
+
+
 def test_features_again():
     """V11: SET_FEATURES does not disable rings."""
     with daemon() as ours, connect(ours) as front:
