@@ -194,6 +194,32 @@ static bool open_node(const Node *node, unsigned layer, VdsBlkDisk *disk, GError
     return refuse(error, "Unknown driver '%.*s'", vds_name_len(driver), driver);
 }
 
+/* A disk would be written to, whatever else was asked for: no overlay is made here. */
+static bool check_snapshot(const Node *node, GError **error)
+{
+    bool snapshot = false;
+
+    if (!node_bool(node, "snapshot", &snapshot, error)) {
+        return false;
+    }
+    return !snapshot || refuse(error, "'snapshot=on' is not supported: writes go to the "
+                                      "image itself, and 'readonly=on' refuses them");
+}
+
+/* Without format= the file says what it is, as in QEMU: an image of another format than
+ * raw is refused, since a guest that sees its container destroys it. */
+static bool check_format(const Node *node, const char *path, const VdsBlkDisk *disk,
+                         GError **error)
+{
+    const char *format =
+        node_text(node, "format") ? NULL : vds_blk_probe(disk->fd, disk->size_bytes);
+
+    return !format || refuse(error,
+                             "'%.*s' is an image of format '%s', which is not supported; "
+                             "'format=raw' makes a disk of the bytes of the file itself",
+                             vds_name_len(path), path, format);
+}
+
 /* -drive: file=PATH and the older words. */
 static bool open_drive(const Node *node, VdsBlkDisk *disk, GError **error)
 {
@@ -215,7 +241,14 @@ static bool open_drive(const Node *node, VdsBlkDisk *disk, GError **error)
     if (strncmp(path, "null-co://", strlen("null-co://")) == 0) {
         return open_null(node, disk, error);
     }
-    return open_path(node, path, disk, error);
+    return open_path(node, path, disk, error) && check_format(node, path, disk, error);
+}
+
+static bool open_any(const Node *node, VdsBlkDisk *disk, GError **error)
+{
+    return check_snapshot(node, error) &&
+           (node_text(node, "driver") ? open_node(node, 0, disk, error)
+                                      : open_drive(node, disk, error));
 }
 
 VdsBlkDisk *vds_blk_disk_new(const VdsDeviceHost *host, const VdsProps *props,
@@ -225,8 +258,7 @@ VdsBlkDisk *vds_blk_disk_new(const VdsDeviceHost *host, const VdsProps *props,
     Node node = {host, props, ""};
 
     *disk = (VdsBlkDisk){.kind = VDS_BLK_MEMORY, .size_bytes = MEMORY_BYTES, .fd = -1};
-    if (props && !(node_text(&node, "driver") ? open_node(&node, 0, disk, error)
-                                              : open_drive(&node, disk, error))) {
+    if (props && !open_any(&node, disk, error)) {
         return NULL;
     }
     /* What the last sector lacks reads as zeroes. */

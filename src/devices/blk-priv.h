@@ -97,6 +97,9 @@ VdsBlkDisk *vds_blk_disk_new(const VdsDeviceHost *host, const VdsProps *node,
                              GError **error);
 void vds_blk_disk_free(VdsBlkDisk *disk); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsBlkDisk, vds_blk_disk_free)
+/* (nullable) the image format, other than raw, of the file's first bytes or its last
+ * sector: a constant.  One or two reads. */
+const char *vds_blk_probe(int fd, uint64_t size_bytes);
 /* MEMORY: makes `memory`; nothing else has to.  false: the system has none. */
 bool vds_blk_disk_open(VdsBlkDisk *disk);
 /* Of MEMORY and NULL: moves [offset, offset + len) between the disk and the request, or
@@ -231,7 +234,7 @@ struct VdsBlkRequest {
     /* A SCSI command's: who it is, and its answer. */
     uint64_t number, tag;
     uint8_t response, sense_key;
-    uint16_t sense_code;
+    uint16_t sense_code, reply_bytes; /* of the answer: as it was when it began */
     VdsBlkRequest *next;
 };
 
@@ -260,7 +263,8 @@ struct VdsBlk {
     VdsIoThread *thread; /* borrowed: the device's */
     char *serial;
     unsigned first_queue, n_queues;
-    bool writeback; /* after a reset */
+    bool writeback;      /* after a reset */
+    unsigned cache_bits; /* FLUSH and CONFIG_WCE, as the driver last wrote features */
     VdsBlkRules rules;
 
     const VdsBlkEngineOps *ops; /* (nullable) FILE, from start to reset */
