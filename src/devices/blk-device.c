@@ -211,6 +211,27 @@ static bool wants_writeback(const VdsBlk *blk)
     return byte != 0;
 }
 
+static void set_writeback(VdsBlk *blk, uint8_t writeback)
+{
+    vds_virtio_device_set_config(blk->device, VDS_BLK_CONFIG_WRITEBACK, &writeback, 1);
+}
+
+/* FLUSH and CONFIG_WCE without the other decide what writeback begins with (virtio 1.2,
+ * 5.2.5.2).  Features that are written again leave what the driver chose since. */
+static void blk_set_features(void *instance, const VdsFeatures *features)
+{
+    VdsBlk *blk = instance;
+    bool flush = vds_features_has(features, VDS_BLK_F_FLUSH);
+    bool config_wce = vds_features_has(features, VDS_BLK_F_CONFIG_WCE);
+    unsigned bits = (unsigned)flush | (unsigned)config_wce << 1;
+
+    if (bits == blk->cache_bits) {
+        return;
+    }
+    blk->cache_bits = bits;
+    set_writeback(blk, flush == config_wce ? blk->writeback : flush);
+}
+
 void vds_blk_start(VdsBlk *blk)
 {
     if (!disk_open(blk)) {
@@ -301,9 +322,9 @@ void vds_blk_reset(VdsBlk *blk)
 static void blk_reset(void *instance)
 {
     VdsBlk *blk = instance;
-    uint8_t writeback = blk->writeback;
 
-    vds_virtio_device_set_config(blk->device, VDS_BLK_CONFIG_WRITEBACK, &writeback, 1);
+    blk->cache_bits = 0;
+    set_writeback(blk, blk->writeback);
     vds_blk_reset(blk);
 }
 
@@ -395,6 +416,7 @@ static void blk_free(void *instance)
 static const VdsConfigRange writable[] = {{VDS_BLK_CONFIG_WRITEBACK, 1}, {0, 0}};
 
 const VdsDeviceOps vds_blk_ops = {
+    .set_features = blk_set_features,
     .start = blk_start,
     .handle = blk_handle,
     .stop = blk_stop,

@@ -285,6 +285,18 @@ void vds_blk_work_advance(VdsBlkRequest *request)
     }
 }
 
+/* UNMAP is a permission: a file with discard=ignore keeps its room, and zeroes are zeroes
+ * (virtio 1.2, 5.2.6.2; SBC-3, 5.49). */
+static void keep_room(VdsBlkRequest *request)
+{
+    const VdsBlkDisk *disk = request->blk->disk;
+
+    if (request->kind == VDS_BLK_PUNCH && disk && disk->kind == VDS_BLK_FILE &&
+        !disk->unmap) {
+        request->kind = VDS_BLK_ZERO;
+    }
+}
+
 void vds_blk_work_begin(VdsBlk *blk, VdsIo *io)
 {
     VdsBlkRequest *request = request_take(blk, io);
@@ -294,6 +306,7 @@ void vds_blk_work_begin(VdsBlk *blk, VdsIo *io)
         request->status = VDS_BLK_S_IOERR;
         vds_virt_queue_break(io->queue, "%s", wrong);
     }
+    keep_room(request);
     vds_blk_stats_begin(request);
     vds_blk_work_advance(request);
 }

@@ -129,13 +129,27 @@ static void need(VdsScsiCommand *command, const VdsStream *stream)
     }
 }
 
+/* More blocks than the block limits page shows are refused; 0 there is no limit.  false:
+ * refused. */
+static bool check_transfer(VdsScsiCommand *command, uint64_t n)
+{
+    uint32_t most = vds_scsi_in_blocks(command->unit, command->unit->max_io_bytes);
+
+    if (most > 0 && n > most) {
+        refuse_field(command);
+        return false;
+    }
+    return true;
+}
+
 static void run_read(VdsScsiCommand *command)
 {
     Range range = read_range(command->cdb);
 
     if (command->cdb[0] >= 0x20 && command->cdb[1] >> 5) {
         refuse_field(command); /* there is no protection information */
-    } else if (set_range(command, VDS_BLK_READ, range.lba, range.n)) {
+    } else if (set_range(command, VDS_BLK_READ, range.lba, range.n) &&
+               check_transfer(command, range.n)) {
         need(command, &command->request->io->in);
     }
 }
@@ -146,7 +160,8 @@ static void run_write(VdsScsiCommand *command)
 
     if (command->cdb[0] >= 0x20 && command->cdb[1] >> 5) {
         refuse_field(command);
-    } else if (set_range(command, VDS_BLK_WRITE, range.lba, range.n)) {
+    } else if (set_range(command, VDS_BLK_WRITE, range.lba, range.n) &&
+               check_transfer(command, range.n)) {
         set_flush(command);
         need(command, &command->request->io->out);
     }
@@ -205,7 +220,9 @@ static void run_unmap(VdsScsiCommand *command)
     if (vds_scsi_get(list + 2, 2) < UNMAP_DESCRIPTOR) {
         return; /* nothing is named */
     }
-    if (vds_scsi_get(list + 2, 2) >= 2 * UNMAP_DESCRIPTOR || n < sizeof(list)) {
+    if (vds_scsi_get(list + 2, 2) >= 2 * UNMAP_DESCRIPTOR || n < sizeof(list) ||
+        vds_scsi_get(list + 16, 4) >
+            vds_scsi_in_blocks(command->unit, command->unit->max_unmap_bytes)) {
         vds_scsi_refuse(command, VDS_SCSI_ILLEGAL_REQUEST, VDS_SCSI_INVALID_PARAMETER);
         return;
     }
@@ -248,8 +265,9 @@ static void run_write_same(VdsScsiCommand *command)
     Range range = read_range(command->cdb);
     bool unmap = command->cdb[1] & 8;
 
-    if ((command->cdb[1] & 0xf6) || range.n == 0) {
-        refuse_field(command); /* protection, ANCHOR, odd patterns; WSNZ */
+    if ((command->cdb[1] & 0xf6) || range.n == 0 ||
+        range.n > VDS_SCSI_WRITE_SAME_BLOCKS) {
+        refuse_field(command); /* protection, ANCHOR, odd patterns; WSNZ; the limit */
         return;
     }
     if (read_pattern(command) &&

@@ -47,12 +47,8 @@ static void run(VdsScsi *scsi, VdsBlkRequest *request, const uint8_t lun[8],
     vds_scsi_command_run(&command);
 }
 
-static const char *request_begin(VdsBlkRequest *request, const VdsBlkRules *rules)
+static void request_clear(VdsBlkRequest *request)
 {
-    VdsScsi *scsi = (VdsScsi *)request->blk;
-    VdsIo *io = request->io;
-    uint8_t header[REQUEST_BYTES], cdb[VDS_SCSI_MAX_CDB] = {0};
-
     request->status = VDS_BLK_S_OK;
     request->kind = VDS_BLK_READ;
     request->offset = request->left = 0;
@@ -61,6 +57,22 @@ static const char *request_begin(VdsBlkRequest *request, const VdsBlkRules *rule
     request->response = VDS_SCSI_OK;
     request->sense_key = 0;
     request->sense_code = 0;
+    request->reply_bytes = 0;
+}
+
+/* Data both ways need F_INOUT, which is not offered (virtio 1.2, 5.6.6.1). */
+static bool has_data_both_ways(const VdsIo *io)
+{
+    return vds_stream_left(&io->in) > 0 && vds_stream_left(&io->out) > 0;
+}
+
+static const char *request_begin(VdsBlkRequest *request, const VdsBlkRules *rules)
+{
+    VdsScsi *scsi = (VdsScsi *)request->blk;
+    VdsIo *io = request->io;
+    uint8_t header[REQUEST_BYTES], cdb[VDS_SCSI_MAX_CDB] = {0};
+
+    request_clear(request);
     if (vds_stream_left(&io->in) < response_bytes(scsi)) {
         return "5.6.6.1: a request without room for its response";
     }
@@ -68,9 +80,15 @@ static const char *request_begin(VdsBlkRequest *request, const VdsBlkRules *rule
         vds_stream_read(&io->out, cdb, scsi->cdb_bytes) < scsi->cdb_bytes) {
         return "5.6.6.1: a request header that is too short";
     }
-    vds_stream_seek(&io->in, response_bytes(scsi));
+    request->reply_bytes = (uint16_t)response_bytes(scsi);
+    vds_stream_seek(&io->in, request->reply_bytes);
     request->number = ++scsi->n_requests;
     request->tag = vds_scsi_get_le(header + 8, 8);
+    if (has_data_both_ways(io)) {
+        request->status = VDS_BLK_S_UNSUPP;
+        request->response = VDS_SCSI_FAILURE;
+        return NULL;
+    }
     run(scsi, request, header, cdb);
     return NULL;
 }
@@ -87,29 +105,29 @@ static void note_failure(VdsBlkRequest *request)
 
 static void request_end(VdsBlkRequest *request)
 {
-    VdsScsi *scsi = (VdsScsi *)request->blk;
     VdsIo *io = request->io;
     uint8_t bytes[RESPONSE_BYTES + VDS_SCSI_MAX_SENSE] = {0};
     uint64_t done = vds_stream_done(&io->in);
     uint64_t residual = vds_stream_left(&io->in) + vds_stream_left(&io->out);
 
-    if (done < response_bytes(scsi)) {
+    if (request->reply_bytes == 0 || done < request->reply_bytes) {
         vds_stream_seek(&io->in, 0);
         return; /* it was no request */
     }
     note_failure(request);
     if (request->sense_key != 0) {
         uint8_t sense[VDS_SCSI_SENSE];
+        size_t room = (size_t)request->reply_bytes - RESPONSE_BYTES;
 
         vds_scsi_sense(sense, request->sense_key, request->sense_code);
-        memcpy(bytes + RESPONSE_BYTES, sense, MIN(sizeof(sense), scsi->sense_bytes));
-        vds_scsi_put_le(bytes, MIN(sizeof(sense), scsi->sense_bytes), 4);
+        memcpy(bytes + RESPONSE_BYTES, sense, MIN(sizeof(sense), room));
+        vds_scsi_put_le(bytes, MIN(sizeof(sense), room), 4);
         bytes[10] = 2; /* CHECK CONDITION */
     }
     vds_scsi_put_le(bytes + 4, MIN(residual, UINT32_MAX), 4);
     bytes[11] = request->response;
     vds_stream_seek(&io->in, 0);
-    vds_stream_write(&io->in, bytes, response_bytes(scsi));
+    vds_stream_write(&io->in, bytes, request->reply_bytes);
     vds_stream_seek(&io->in, done);
 }
 

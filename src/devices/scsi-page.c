@@ -10,7 +10,6 @@ enum {
     DISK = 0x00,          /* peripheral device type */
     NOTHING_THERE = 0x7f, /* qualifier and type of a unit that is none */
     MAX_DESIGNATOR = 64,  /* bytes of text */
-    WRITE_SAME_BLOCKS = 1 << 22,
 };
 
 typedef struct {
@@ -81,11 +80,6 @@ static bool page_identification(const VdsScsiCommand *command, Page *page)
     return true;
 }
 
-static uint32_t in_blocks(const VdsScsiUnit *unit, uint32_t bytes)
-{
-    return bytes / unit->block_bytes;
-}
-
 /* Block limits: one range a command, and zero blocks are none (SBC-3, 6.5.3). */
 static bool page_limits(const VdsScsiCommand *command, Page *page)
 {
@@ -93,15 +87,15 @@ static bool page_limits(const VdsScsiCommand *command, Page *page)
 
     add(page, 1, 1); /* WSNZ */
     add(page, 0, 1);
-    add(page, MIN(in_blocks(unit, unit->min_io_bytes), UINT16_MAX), 2);
-    add(page, in_blocks(unit, unit->max_io_bytes), 4);
-    add(page, in_blocks(unit, unit->opt_io_bytes), 4);
+    add(page, MIN(vds_scsi_in_blocks(unit, unit->min_io_bytes), UINT16_MAX), 2);
+    add(page, vds_scsi_in_blocks(unit, unit->max_io_bytes), 4);
+    add(page, vds_scsi_in_blocks(unit, unit->opt_io_bytes), 4);
     add(page, 0, 4); /* prefetch */
-    add(page, in_blocks(unit, unit->max_unmap_bytes), 4);
+    add(page, vds_scsi_in_blocks(unit, unit->max_unmap_bytes), 4);
     add(page, 1, 4); /* descriptors of an UNMAP */
     add(page, 1, 4); /* granularity */
     add(page, 0, 4);
-    add(page, WRITE_SAME_BLOCKS, 8);
+    add(page, VDS_SCSI_WRITE_SAME_BLOCKS, 8);
     page->len = 60;
     return true;
 }

@@ -83,6 +83,14 @@ void vds_scsi_answer(VdsScsiCommand *command, const uint8_t *bytes, size_t len,
 void vds_scsi_sense(uint8_t bytes[VDS_SCSI_SENSE], unsigned key, unsigned code);
 uint64_t vds_scsi_get(const uint8_t *bytes, unsigned n); /* n bytes, big-endian */
 void vds_scsi_put(uint8_t *bytes, uint64_t value, unsigned n);
+
+/* Blocks of one command, as the block limits page shows them (SBC-3, 6.5.3). */
+enum { VDS_SCSI_WRITE_SAME_BLOCKS = 1 << 22 };
+static inline uint32_t vds_scsi_in_blocks(const VdsScsiUnit *unit, uint32_t bytes)
+{
+    return bytes / unit->block_bytes;
+}
+
 uint64_t vds_scsi_count_blocks(const VdsScsiCommand *command); /* of the disk */
 
 /* INQUIRY, MODE SENSE (6) and (10). */

@@ -269,6 +269,50 @@ static void test_zeroes_and_discards(void **state)
     }
 }
 
+static blkcnt_t count_blocks(const Blk *blk)
+{
+    struct stat info;
+
+    assert_int_equal(stat(blk->path, &info), 0);
+    return info.st_blocks;
+}
+
+/* UNMAP is a permission: only discard=unmap gives room back, and zeroes are zeroes. */
+static void test_unmap_gives_room_back_where_allowed(void **state)
+{
+    static const struct {
+        const char *node;
+        bool may;
+    } rows[] = {
+        {"driver=file,node-name=d,filename=%s", false},
+        {"driver=file,node-name=d,filename=%s,discard=ignore,aio=threads", false},
+        {"driver=raw,node-name=d,file.driver=file,file.filename=%s", false},
+        {"driver=file,node-name=d,filename=%s,discard=unmap", true},
+    };
+    enum { SECTORS = 2048 };
+    uint8_t bytes[SECTOR];
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        Blk blk;
+        blkcnt_t before;
+        int fd;
+
+        blk_open(&blk, rows[i].node, "", DOOR_SPLIT);
+        write_ones(&blk, 0, SECTORS);
+        fd = open(blk.path, O_RDONLY);
+        assert_int_equal(fsync(fd), 0); /* blocks are counted when they are written */
+        close(fd);
+        before = count_blocks(&blk);
+        assert_true(before >= SECTORS);
+        assert_int_equal(segment(&blk, T_ZEROES, 0, SECTORS, 1), S_OK);
+        assert_true(rows[i].may ? count_blocks(&blk) < before
+                                : count_blocks(&blk) >= before);
+        assert_int_equal(read_sector(&blk, SECTORS - 1, bytes), S_OK);
+        assert_true(is_all(bytes, SECTOR, 0));
+        blk_close(&blk);
+    }
+}
+
 static void test_a_disk_says_its_serial(void **state)
 {
     static const struct {
@@ -885,6 +929,37 @@ static void test_write_cache(void **state)
     }
 }
 
+/* 5.2.5.2: what writeback begins with, by what was negotiated of FLUSH and CONFIG_WCE. */
+static void test_first_writeback(void **state)
+{
+    static const struct {
+        uint64_t without;
+        const char *more;
+        uint8_t at_first;
+    } rows[] = {
+        {DOOR_BIT(9), "", 0},
+        {DOOR_BIT(11), "", 1},
+        {DOOR_BIT(11), ",write-cache=off", 1},
+        {0, "", 1},
+        {0, ",write-cache=off", 0},
+        {DOOR_BIT(9), ",write-cache=off", 0},
+    };
+
+    for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
+        const uint8_t other = !rows[i].at_first;
+        Blk blk;
+
+        blk_open(&blk, NULL, rows[i].more, ~rows[i].without);
+        assert_int_equal(config_get(&blk, 32, 1), rows[i].at_first);
+        assert_true(vds_virtio_driver_write_config(blk.door.device, 32, &other, 1, NULL));
+        assert_int_equal(config_get(&blk, 32, 1), other);
+        door_reset(&blk.door);
+        door_start(&blk.door, ~rows[i].without);
+        assert_int_equal(config_get(&blk, 32, 1), rows[i].at_first);
+        blk_close(&blk);
+    }
+}
+
 /* ---- wiring
  * ------------------------------------------------------------------------------
  */
@@ -920,6 +995,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_reads_what_was_written),
         cmocka_unit_test(test_zeroes_and_discards),
+        cmocka_unit_test(test_unmap_gives_room_back_where_allowed),
         cmocka_unit_test(test_a_disk_says_its_serial),
         cmocka_unit_test(test_all_requests_come_back_once),
         cmocka_unit_test(test_requests_are_told_in_batches),
@@ -938,6 +1014,7 @@ int main(void)
         cmocka_unit_test(test_queue_stops),
         cmocka_unit_test(test_config),
         cmocka_unit_test(test_write_cache),
+        cmocka_unit_test(test_first_writeback),
         cmocka_unit_test(test_unfit_nodes),
     };
 

@@ -227,6 +227,60 @@ static void test_zeroes_and_unmap(void **state)
     scsi_close(&scsi);
 }
 
+/* What the block limits page shows is kept (SBC-3, 6.5.3): the most is done, one block
+ * more is refused. */
+static void test_limits(void **state)
+{
+    enum { UNMAPPED = 8, MOVED = 4, SAME = 1 << 22 };
+    uint8_t list[24] = {0, 22, 0, 16}, block[BLOCK] = {0}, page[64];
+    uint8_t data[(MOVED + 1) * BLOCK] = {0};
+    static Scsi scsi;
+
+    scsi_open(&scsi, "", "driver=null-co,node-name=n,size=4G",
+              ",max_unmap_size=4096,max_io_size=2048", DOOR_SPLIT);
+    GET(&scsi, sizeof(page), 0x12, 1, 0xb0, 0, sizeof(page), 0);
+    assert_int_equal(get_be(scsi.data + 8, 4), MOVED);
+    assert_int_equal(get_be(scsi.data + 20, 4), UNMAPPED);
+    assert_int_equal(get_be(scsi.data + 36, 8), SAME);
+    for (uint8_t more = 0; more < 2; more++) {
+        const unsigned status = more ? CHECK : GOOD;
+
+        list[19] = (uint8_t)(UNMAPPED + more);
+        RUN(&scsi, list, sizeof(list), 0, 0x42, 0, 0, 0, 0, 0, 0, 0, 24);
+        assert_int_equal(scsi.status, status);
+        assert_int_equal(scsi.code, more ? 0x2600 : 0);
+        RUN(&scsi, block, BLOCK, 0, 0x93, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x40, 0, more);
+        assert_int_equal(scsi.status, status);
+        assert_int_equal(scsi.code, more ? 0x2400 : 0);
+        GET(&scsi, sizeof(data), 0x28, 0, 0, 0, 0, 0, 0, 0, (uint8_t)(MOVED + more));
+        assert_int_equal(scsi.status, status);
+        assert_int_equal(scsi.code, more ? 0x2400 : 0);
+        RUN(&scsi, data, sizeof(data), 0, 0x8a, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+            (uint8_t)(MOVED + more));
+        assert_int_equal(scsi.status, status);
+        assert_int_equal(scsi.code, more ? 0x2400 : 0);
+    }
+    scsi_close(&scsi);
+}
+
+/* 5.6.6.1: without F_INOUT a command with data both ways comes back with FAILURE. */
+static void test_data_both_ways(void **state)
+{
+    static const uint8_t cdbs[][10] = {{0x28, [8] = 1}, {0x2a, [8] = 1}, {0x00}};
+    uint8_t block[BLOCK] = {1};
+    static Scsi scsi;
+
+    scsi_open_file(&scsi, "", "", DOOR_SPLIT);
+    for (size_t i = 0; i < G_N_ELEMENTS(cdbs); i++) {
+        assert_int_equal(run(&scsi, cdbs[i], 10, block, BLOCK, BLOCK), 0);
+        assert_int_equal(scsi.response, 9);
+        assert_int_equal(scsi.status, GOOD);
+    }
+    assert_int_equal(GET(&scsi, BLOCK, 0x28, 0, 0, 0, 0, 0, 0, 0, 1), BLOCK);
+    assert_int_equal(scsi.data[0], 0); /* nothing was written */
+    scsi_close(&scsi);
+}
+
 static void test_read_only(void **state)
 {
     static const uint8_t writers[] = {0x0a, 0x2a, 0xaa, 0x8a, 0x41, 0x42, 0x93};
@@ -345,6 +399,8 @@ int main(void)
         cmocka_unit_test(test_targets_and_units),
         cmocka_unit_test(test_bytes_of_a_file),
         cmocka_unit_test(test_zeroes_and_unmap),
+        cmocka_unit_test(test_limits),
+        cmocka_unit_test(test_data_both_ways),
         cmocka_unit_test(test_read_only),
         cmocka_unit_test(test_overruns),
         cmocka_unit_test(test_lies),
