@@ -24,7 +24,36 @@ typedef enum {
     VDS_GUESTMEM_ERROR_FULL,      /* no run of free pages is long enough */
     VDS_GUESTMEM_ERROR_LOG,       /* a dirty log that does not reach all addresses */
     VDS_GUESTMEM_ERROR_NO_REGION, /* none of that address, length and uva */
+    VDS_GUESTMEM_ERROR_QUOTA,     /* the peer has mapped as much as it may */
 } VdsGuestmemError;
+
+/* ---- VdsGuestQuota: how much address space peers may have mapped ------------------ */
+
+/* The address space that all peers share: bytes and mappings, since a process that runs
+ * out of either ends at its next allocation. */
+typedef struct VdsGuestQuota VdsGuestQuota;
+/* What one peer has of it.  A peer may hold as much as it leaves free for all others, so
+ * the first may take half, and there is always some left for the next. */
+typedef struct VdsGuestShare VdsGuestShare;
+
+VdsGuestQuota *vds_guest_quota_new(uint64_t max_bytes, uint64_t max_mappings);
+/* Three quarters of this process's address space (of RLIMIT_AS, if that is less), and
+ * half of the mappings that Linux allows a process. */
+VdsGuestQuota *vds_guest_quota_new_of_process(void);
+VdsGuestQuota *vds_guest_quota_ref(VdsGuestQuota *quota); /* atomic count */
+void vds_guest_quota_unref(VdsGuestQuota *quota);         /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsGuestQuota, vds_guest_quota_unref)
+
+/* A share keeps its quota, and each mapping keeps the share that it counts against. */
+VdsGuestShare *vds_guest_share_new(VdsGuestQuota *quota);
+VdsGuestShare *vds_guest_share_ref(VdsGuestShare *share); /* atomic count; NULL: NULL */
+void vds_guest_share_unref(VdsGuestShare *share);         /* NULL is fine */
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsGuestShare, vds_guest_share_unref)
+/* One mapping of `bytes` more, or one less.  Any thread.  QUOTA, with the numbers. */
+bool vds_guest_share_take(VdsGuestShare *share, uint64_t bytes, GError **error);
+void vds_guest_share_give_back(VdsGuestShare *share, uint64_t bytes);
+
+/* ---- VdsGuestMap ------------------------------------------------------------------ */
 
 /* `uva` is the front-end's own address of the region's start (vhost-user); 0 elsewhere:
  * then it is no address. */
@@ -34,6 +63,7 @@ typedef struct {
     int fd; /* borrowed: duplicated by no one, mapped at once; -1: anonymous zeroes */
     uint64_t offset; /* of the region's start in fd; need not be page-aligned */
     uint64_t uva;
+    VdsGuestShare *share; /* (nullable) borrowed: what its mapping counts against */
 } VdsGuestRegion;
 
 typedef struct VdsGuestMap VdsGuestMap;
@@ -61,8 +91,9 @@ VdsGuestMap *vds_guest_map_without(const VdsGuestMap *map, const VdsGuestRegion 
 typedef struct VdsDirtyLog VdsDirtyLog;
 enum { VDS_DIRTY_PAGE = 4096 };
 
-/* `len` bytes of the file, not 0, from any offset.  OVERFLOW, SHORT, MAP. */
-VdsDirtyLog *vds_dirty_log_new(int fd, uint64_t offset, uint64_t len, GError **error);
+/* `len` bytes of the file, not 0, from any offset; gpa and uva do not count.  OVERFLOW,
+ * SHORT, MAP, QUOTA. */
+VdsDirtyLog *vds_dirty_log_new(const VdsGuestRegion *where, GError **error);
 VdsDirtyLog *vds_dirty_log_ref(VdsDirtyLog *log); /* atomic count; NULL gives NULL */
 void vds_dirty_log_unref(VdsDirtyLog *log);       /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsDirtyLog, vds_dirty_log_unref)

@@ -397,6 +397,7 @@ typedef struct {
     VdsMailbox
         *mailbox; /* borrowed; run by the main loop, and until the device is gone */
     GMainContext *context; /* (nullable) */
+    VdsGuestQuota *quota;  /* (nullable) of what front-ends have mapped; all share it */
 } VdsVhostUserBackendConfig;
 
 /* What every back-end here can offer, as bits. */

@@ -291,9 +291,10 @@ typedef struct {
 bool vds_inflight_get_len(const VdsInflightShape *shape, uint64_t *len, GError **error);
 /* A descriptor (transfer full) of that many zeroes; -1: V8, or MAP. */
 int vds_inflight_create(const VdsInflightShape *shape, GError **error);
-/* What a front-end sends.  V8, or an error of VDS_GUESTMEM_ERROR. */
-VdsInflight *vds_inflight_new(const VdsInflightShape *shape, int fd, uint64_t offset,
-                              uint64_t len, GError **error);
+/* What a front-end sends: `where` it lies, gpa and uva do not count.  V8, or an error of
+ * VDS_GUESTMEM_ERROR. */
+VdsInflight *vds_inflight_new(const VdsInflightShape *shape, const VdsGuestRegion *where,
+                              GError **error);
 VdsInflight *vds_inflight_ref(VdsInflight *inflight); /* atomic count; NULL gives NULL */
 void vds_inflight_unref(VdsInflight *inflight);       /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsInflight, vds_inflight_unref)

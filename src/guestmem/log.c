@@ -16,9 +16,12 @@ struct VdsDirtyLog {
     VdsSignaller *signaller;
 };
 
-VdsDirtyLog *vds_dirty_log_new(int fd, uint64_t offset, uint64_t len, GError **error)
+VdsDirtyLog *vds_dirty_log_new(const VdsGuestRegion *where, GError **error)
 {
-    const VdsGuestRegion config = {.len = len, .fd = fd, .offset = offset};
+    const VdsGuestRegion config = {.len = where->len,
+                                   .fd = where->fd,
+                                   .offset = where->offset,
+                                   .share = where->share};
     VdsDirtyLog *log = g_new0(VdsDirtyLog, 1);
 
     vds_sigbus_install();

@@ -31,6 +31,7 @@ typedef struct {
     atomic_uint refs;
     void *base; /* what to unmap */
     size_t len;
+    VdsGuestShare *share; /* (nullable) a reference: what `len` counts against */
     bool watched;
     VdsSigbusRange range; /* watched */
 } VdsMapping;

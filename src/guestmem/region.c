@@ -17,6 +17,7 @@ bool vds_region_init(MapRegion *region, const VdsGuestRegion *config, GError **e
 {
     region->config = *config;
     region->config.fd = -1;
+    region->config.share = NULL;
     if (config->len == 0) {
         g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_OVERFLOW,
                     "memory region at 0x%" PRIx64 " has length 0", config->gpa);
@@ -93,13 +94,14 @@ static VdsReclaim reclaim_of(bool anonymous, VdsMapMode mode)
     return anonymous ? VDS_RECLAIM_DONTNEED : VDS_RECLAIM_REMOVE;
 }
 
-static VdsMapping *mapping_new(void *base, size_t len)
+static VdsMapping *mapping_new(void *base, size_t len, VdsGuestShare *share)
 {
     VdsMapping *mapping = g_new0(VdsMapping, 1);
 
     atomic_init(&mapping->refs, 1);
     mapping->base = base;
     mapping->len = len;
+    mapping->share = vds_guest_share_ref(share);
     return mapping;
 }
 
@@ -113,11 +115,36 @@ static void mapping_watch(VdsMapping *mapping, size_t page, bool huge)
     vds_sigbus_watch(&mapping->range);
 }
 
+/* MAP_FAILED: the system's word, or what a peer's share says. */
+static void *map_file(const VdsGuestRegion *config, size_t size, uint64_t offset,
+                      VdsMapMode mode, GError **error)
+{
+    bool anonymous = config->fd < 0;
+    bool private = anonymous || mode == VDS_MAP_COPY_ON_WRITE;
+    void *base;
+
+    if (config->share && !vds_guest_share_take(config->share, size, error)) {
+        return MAP_FAILED;
+    }
+    base =
+        mmap(NULL, size, mode == VDS_MAP_READ_ONLY ? PROT_READ : PROT_READ | PROT_WRITE,
+             (private ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE |
+                 (anonymous ? MAP_ANONYMOUS : 0),
+             config->fd, (off_t)offset);
+    if (base == MAP_FAILED) {
+        g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_MAP, "%s",
+                    g_strerror(errno));
+        if (config->share) {
+            vds_guest_share_give_back(config->share, size);
+        }
+    }
+    return base;
+}
+
 bool vds_region_map(MapRegion *region, const VdsGuestRegion *config, VdsMapMode mode,
                     GError **error)
 {
     bool anonymous = config->fd < 0, huge = false;
-    bool private = anonymous || mode == VDS_MAP_COPY_ON_WRITE;
     uint64_t page = page_of(config->fd, &huge);
     uint64_t delta = anonymous ? 0 : config->offset % page;
     uint64_t size = 0;
@@ -126,22 +153,21 @@ bool vds_region_map(MapRegion *region, const VdsGuestRegion *config, VdsMapMode 
     if (!anonymous && !file_is_long_enough(config, error)) {
         return false;
     }
-    errno = ENOMEM;
-    if (config->len <= SIZE_MAX - delta - page) {
-        size = (config->len + delta + page - 1) / page * page;
-        base = mmap(NULL, (size_t)size,
-                    mode == VDS_MAP_READ_ONLY ? PROT_READ : PROT_READ | PROT_WRITE,
-                    (private ? MAP_PRIVATE : MAP_SHARED) | MAP_NORESERVE |
-                        (anonymous ? MAP_ANONYMOUS : 0),
-                    config->fd, anonymous ? 0 : (off_t)(config->offset - delta));
-    }
-    if (base == MAP_FAILED) {
+    if (config->len > SIZE_MAX - delta - page) {
         g_set_error(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_MAP,
                     "memory region at 0x%" PRIx64 ", length 0x%" PRIx64 ": %s",
-                    config->gpa, config->len, g_strerror(errno));
+                    config->gpa, config->len, g_strerror(ENOMEM));
         return false;
     }
-    region->mapping = mapping_new(base, (size_t)size);
+    size = (config->len + delta + page - 1) / page * page;
+    base = map_file(config, (size_t)size, anonymous ? 0 : config->offset - delta, mode,
+                    error);
+    if (base == MAP_FAILED) {
+        g_prefix_error(error, "memory region at 0x%" PRIx64 ", length 0x%" PRIx64 ": ",
+                       config->gpa, config->len);
+        return false;
+    }
+    region->mapping = mapping_new(base, (size_t)size, config->share);
     region->hva = (uint8_t *)base + delta;
     region->guarded = !anonymous && (huge || can_shrink(config->fd));
     region->reclaim = reclaim_of(anonymous, mode);
@@ -171,6 +197,10 @@ void vds_region_clear(MapRegion *region)
             vds_sigbus_unwatch(&mapping->range);
         }
         munmap(mapping->base, mapping->len);
+        if (mapping->share) {
+            vds_guest_share_give_back(mapping->share, mapping->len);
+            vds_guest_share_unref(mapping->share);
+        }
         g_free(mapping);
     }
 }

@@ -10,6 +10,7 @@
 struct VdsMainServed {
     GMainContext *context; /* borrowed */
     VdsMailbox *mailbox;   /* borrowed: the machine's */
+    VdsGuestQuota *quota;  /* owned: of what front-ends have mapped */
     GHashTable *backends;  /* VdsVirtioDevice (borrowed) -> VdsVhostUserBackend */
 };
 
@@ -24,6 +25,7 @@ VdsMainServed *vds_main_served_new(GMainContext *context, VdsMailbox *mailbox)
 
     served->context = context;
     served->mailbox = mailbox;
+    served->quota = vds_guest_quota_new_of_process();
     served->backends = g_hash_table_new_full(NULL, NULL, NULL, backend_free);
     return served;
 }
@@ -32,6 +34,7 @@ void vds_main_served_free(VdsMainServed *served)
 {
     if (served) {
         g_hash_table_unref(served->backends);
+        vds_guest_quota_unref(served->quota);
         g_free(served);
     }
 }
@@ -76,6 +79,7 @@ bool vds_main_served_plug(VdsMainServed *served, VdsVirtioDevice *device,
         .protocol_features = withheld(vds_virtio_device_get_id(device)),
         .mailbox = served->mailbox,
         .context = served->context,
+        .quota = served->quota,
     };
     VdsVhostUserBackend *backend = vds_vhost_user_backend_new(&config, device, error);
 

@@ -39,9 +39,10 @@ static bool use_region(VdsVhostUserBackend *backend, const VdsInflightShape *sha
                        const VdsVhostUserInflight *told, const char *name, int fd,
                        GError **error)
 {
+    const VdsGuestRegion where = {
+        .len = told->size, .fd = fd, .offset = told->offset, .share = backend->share};
     g_autoptr(GError) why = NULL;
-    g_autoptr(VdsInflight) inflight =
-        vds_inflight_new(shape, fd, told->offset, told->size, &why);
+    g_autoptr(VdsInflight) inflight = vds_inflight_new(shape, &where, &why);
 
     if (!inflight) {
         return unfit(error, name, why);

@@ -24,13 +24,15 @@ static bool unfit(GError **error, const char *name, const GError *why)
     return false;
 }
 
-static VdsGuestRegion region_of(const VdsVhostUserRegion *region, int fd)
+static VdsGuestRegion region_of(const VdsVhostUserBackend *backend,
+                                const VdsVhostUserRegion *region, int fd)
 {
     return (VdsGuestRegion){.gpa = region->gpa,
                             .len = region->len,
                             .uva = region->uva,
                             .offset = region->offset,
-                            .fd = fd};
+                            .fd = fd,
+                            .share = backend->share};
 }
 
 /* The user addresses are the only names that rings have. */
@@ -160,7 +162,7 @@ bool vds_backend_set_mem_table(VdsVhostUserBackend *backend, VdsVhostUserMessage
         if (!check_uva(&memory->regions[i], "SET_MEM_TABLE", error)) {
             return false;
         }
-        regions[i] = region_of(&memory->regions[i], message->fds[i]);
+        regions[i] = region_of(backend, &memory->regions[i], message->fds[i]);
     }
     map = vds_guest_map_new_writable(regions, memory->n, &why);
     if (!map) {
@@ -174,7 +176,7 @@ bool vds_backend_add_region(VdsVhostUserBackend *backend, VdsVhostUserMessage *m
                             VdsVhostUserMessage *reply, GError **error)
 {
     const VdsVhostUserRegion *told = &message->u.region.region;
-    const VdsGuestRegion region = region_of(told, message->fds[0]);
+    const VdsGuestRegion region = region_of(backend, told, message->fds[0]);
     g_autoptr(GError) why = NULL;
     VdsGuestMap *map;
 
@@ -200,7 +202,7 @@ bool vds_backend_remove_region(VdsVhostUserBackend *backend, VdsVhostUserMessage
                                VdsVhostUserMessage *reply, GError **error)
 {
     const VdsVhostUserRegion *told = &message->u.region.region;
-    const VdsGuestRegion region = region_of(told, -1);
+    const VdsGuestRegion region = region_of(backend, told, -1);
     g_autoptr(GError) why = NULL;
     VdsGuestMap *map;
 
@@ -248,6 +250,10 @@ bool vds_backend_set_log(VdsVhostUserBackend *backend, VdsVhostUserMessage *mess
                          VdsVhostUserMessage *reply, GError **error)
 {
     const VdsVhostUserLog *told = &message->u.log;
+    const VdsGuestRegion where = {.len = told->size,
+                                  .fd = message->n_fds > 0 ? message->fds[0] : -1,
+                                  .offset = told->offset,
+                                  .share = backend->share};
     g_autoptr(GError) why = NULL;
     g_autoptr(VdsDirtyLog) log = NULL;
 
@@ -255,7 +261,7 @@ bool vds_backend_set_log(VdsVhostUserBackend *backend, VdsVhostUserMessage *mess
         return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_FEATURE, "V7",
                                    "SET_LOG_BASE", "needs LOG_SHMFD and a descriptor");
     }
-    log = vds_dirty_log_new(message->fds[0], told->offset, told->size, &why);
+    log = vds_dirty_log_new(&where, &why);
     if (!log) {
         return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V7",
                                    "SET_LOG_BASE", "cannot be used: %s", why->message);

@@ -61,7 +61,8 @@ struct VdsVhostUserBackend {
     unsigned n_rings;
     uint64_t queue_num;
     uint64_t offered_protocol;
-    uint64_t offered; /* features, those of the protocol included */
+    uint64_t offered;     /* features, those of the protocol included */
+    VdsGuestQuota *quota; /* (nullable) owned: of what all front-ends have mapped */
 
     /* The socket. */
     char *path;
@@ -75,6 +76,7 @@ struct VdsVhostUserBackend {
     char *reason, *refusal; /* (nullable) */
 
     /* The connection's. */
+    VdsGuestShare *share;      /* (nullable) of the quota */
     VdsVhostUserLink *channel; /* (nullable) to the front-end: SET_BACKEND_REQ_FD */
     uint64_t protocol;         /* features that were negotiated */
     uint64_t features;         /* the last SET_FEATURES */

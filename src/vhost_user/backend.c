@@ -73,7 +73,9 @@ static void backend_leave(VdsVhostUserBackend *backend, const char *reason)
     vds_backend_forget_state(backend);
     g_clear_pointer(&backend->link, vds_vhost_user_link_free);
     g_clear_pointer(&backend->channel, vds_vhost_user_link_free);
-    /* The device keeps the memory that its last words are about. */
+    /* The device keeps the memory that its last words are about; the next front-end's
+     * share is not diminished by it. */
+    g_clear_pointer(&backend->share, vds_guest_share_unref);
     g_clear_pointer(&backend->map, vds_guest_map_unref);
     g_array_set_size(backend->repeats, 0);
     g_clear_pointer(&backend->log, vds_dirty_log_unref);
@@ -114,6 +116,7 @@ static void backend_open(VdsVhostUserBackend *backend, int fd)
 
     clear_source(&backend->waiting);
     backend->connections++;
+    backend->share = backend->quota ? vds_guest_share_new(backend->quota) : NULL;
     backend->link = vds_vhost_user_link_new(backend->context, fd, VDS_VHOST_USER_MAIN,
                                             false, &ops, backend);
 }
@@ -232,6 +235,7 @@ VdsVhostUserBackend *vds_vhost_user_backend_new(const VdsVhostUserBackendConfig 
     backend->device = device;
     backend->mailbox = config->mailbox;
     backend->context = config->context;
+    backend->quota = config->quota ? vds_guest_quota_ref(config->quota) : NULL;
     backend->path = g_strdup(config->path);
     backend->server = config->server;
     backend->reconnect_s = config->reconnect_s;
@@ -264,6 +268,7 @@ void vds_vhost_user_backend_free(VdsVhostUserBackend *backend)
     vds_fd_close(&backend->listen_fd);
     g_free(backend->rings);
     g_array_unref(backend->repeats);
+    vds_guest_quota_unref(backend->quota);
     g_free(backend->path);
     g_free(backend->reason);
     g_free(backend->refusal);

@@ -77,10 +77,13 @@ int vds_inflight_create(const VdsInflightShape *shape, GError **error)
     return vds_fd_steal(&fd);
 }
 
-VdsInflight *vds_inflight_new(const VdsInflightShape *shape, int fd, uint64_t offset,
-                              uint64_t len, GError **error)
+VdsInflight *vds_inflight_new(const VdsInflightShape *shape, const VdsGuestRegion *where,
+                              GError **error)
 {
-    const VdsGuestRegion region = {.len = len, .fd = fd, .offset = offset};
+    const VdsGuestRegion region = {.len = where->len,
+                                   .fd = where->fd,
+                                   .offset = where->offset,
+                                   .share = where->share};
     g_autoptr(VdsGuestMap) map = NULL;
     VdsInflight *inflight;
     uint64_t needed = 0;
@@ -88,15 +91,15 @@ VdsInflight *vds_inflight_new(const VdsInflightShape *shape, int fd, uint64_t of
     if (!vds_inflight_get_len(shape, &needed, error)) {
         return NULL;
     }
-    if (len < needed) {
+    if (where->len < needed) {
         vds_tracker_fault(error,
                           "%u queues of %u in flight need %" PRIu64
                           " bytes, and there are %" PRIu64,
-                          shape->n_queues, shape->queue_size, needed, len);
+                          shape->n_queues, shape->queue_size, needed, where->len);
         return NULL;
     }
-    if (offset % 8 != 0) {
-        vds_tracker_fault(error, "requests in flight at offset %" PRIu64, offset);
+    if (where->offset % 8 != 0) {
+        vds_tracker_fault(error, "requests in flight at offset %" PRIu64, where->offset);
         return NULL;
     }
     map = vds_guest_map_new_writable(&region, 1, error);

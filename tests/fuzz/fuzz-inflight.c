@@ -79,8 +79,9 @@ static void open_region(Fuzz *fuzz, const Input *input)
 
 static bool track(const Fuzz *fuzz, GError **error)
 {
-    g_autoptr(VdsInflight) inflight =
-        vds_inflight_new(&fuzz->shape, fuzz->fd, 0, fuzz->len * QUEUES, error);
+    g_autoptr(VdsInflight) inflight = vds_inflight_new(
+        &fuzz->shape,
+        &(VdsGuestRegion){.fd = fuzz->fd, .offset = 0, .len = fuzz->len * QUEUES}, error);
 
     return inflight &&
            vds_vring_set_inflight(fuzz->ring.device, inflight, fuzz->queue, error);

@@ -22,7 +22,7 @@ static inline int new_memfd(void)
 
 static inline VdsGuestMap *map_of(int fd)
 {
-    const VdsGuestRegion region = {GPA, BYTES, fd, 0, 0};
+    const VdsGuestRegion region = {GPA, BYTES, fd, 0, 0, NULL};
     VdsGuestMap *map = vds_guest_map_new_writable(&region, 1, NULL);
 
     assert_non_null(map);

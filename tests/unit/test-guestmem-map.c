@@ -29,31 +29,42 @@ static void test_refuses(void **state)
         int code;
         const char *text; /* must be in the message */
     } rows[] = {
-        {{{0x1000, 0x1000, -1, 0, 0}, {0x1fff, 1, -1, 0, 0}},
+        {{{0x1000, 0x1000, -1, 0, 0, NULL}, {0x1fff, 1, -1, 0, 0, NULL}},
          2,
          VDS_GUESTMEM_ERROR_OVERLAP,
          "0x1fff"},
-        {{{0x3000, 0x10, -1, 0, 0}, {0x1000, 0x2001, -1, 0, 0}},
+        {{{0x3000, 0x10, -1, 0, 0, NULL}, {0x1000, 0x2001, -1, 0, 0, NULL}},
          2,
          VDS_GUESTMEM_ERROR_OVERLAP,
          "0x2001"},
-        {{{0x1000, 0x10, -1, 0, 0}, {0x1000, 0x10, -1, 0, 0}},
+        {{{0x1000, 0x10, -1, 0, 0, NULL}, {0x1000, 0x10, -1, 0, 0, NULL}},
          2,
          VDS_GUESTMEM_ERROR_OVERLAP,
          "0x1000"},
-        {{{0, 0x3000, -1, 0, 0}, {0x5000, 1, -1, 0, 0}, {0x1000, 0x10, -1, 0, 0}},
+        {{{0, 0x3000, -1, 0, 0, NULL},
+          {0x5000, 1, -1, 0, 0, NULL},
+          {0x1000, 0x10, -1, 0, 0, NULL}},
          3,
          VDS_GUESTMEM_ERROR_OVERLAP,
          "0x3000"},
-        {{{0x1000, 0, -1, 0, 0}}, 1, VDS_GUESTMEM_ERROR_OVERFLOW, "0x1000"},
-        {{{UINT64_MAX, 2, -1, 0, 0}}, 1, VDS_GUESTMEM_ERROR_OVERFLOW, "2^64"},
-        {{{2, UINT64_MAX, -1, 0, 0}}, 1, VDS_GUESTMEM_ERROR_OVERFLOW, "2^64"},
-        {{{0, 16, fd, UINT64_MAX - 8, 0}}, 1, VDS_GUESTMEM_ERROR_OVERFLOW, "offset"},
-        {{{0, INT64_MAX, fd, 1, 0}}, 1, VDS_GUESTMEM_ERROR_OVERFLOW, "offset"},
-        {{{0, 8193, fd, 0, 0}}, 1, VDS_GUESTMEM_ERROR_SHORT, "8193 bytes and has 8192"},
-        {{{0, 1, fd, 8192, 0}}, 1, VDS_GUESTMEM_ERROR_SHORT, "8193 bytes and has 8192"},
-        {{{0, 4096, 1 << 30, 0, 0}}, 1, VDS_GUESTMEM_ERROR_MAP, "0x0"},
-        {{{0, UINT64_C(1) << 62, -1, 0, 0}}, 1, VDS_GUESTMEM_ERROR_MAP, "memory"},
+        {{{0x1000, 0, -1, 0, 0, NULL}}, 1, VDS_GUESTMEM_ERROR_OVERFLOW, "0x1000"},
+        {{{UINT64_MAX, 2, -1, 0, 0, NULL}}, 1, VDS_GUESTMEM_ERROR_OVERFLOW, "2^64"},
+        {{{2, UINT64_MAX, -1, 0, 0, NULL}}, 1, VDS_GUESTMEM_ERROR_OVERFLOW, "2^64"},
+        {{{0, 16, fd, UINT64_MAX - 8, 0, NULL}},
+         1,
+         VDS_GUESTMEM_ERROR_OVERFLOW,
+         "offset"},
+        {{{0, INT64_MAX, fd, 1, 0, NULL}}, 1, VDS_GUESTMEM_ERROR_OVERFLOW, "offset"},
+        {{{0, 8193, fd, 0, 0, NULL}},
+         1,
+         VDS_GUESTMEM_ERROR_SHORT,
+         "8193 bytes and has 8192"},
+        {{{0, 1, fd, 8192, 0, NULL}},
+         1,
+         VDS_GUESTMEM_ERROR_SHORT,
+         "8193 bytes and has 8192"},
+        {{{0, 4096, 1 << 30, 0, 0, NULL}}, 1, VDS_GUESTMEM_ERROR_MAP, "0x0"},
+        {{{0, UINT64_C(1) << 62, -1, 0, 0, NULL}}, 1, VDS_GUESTMEM_ERROR_MAP, "memory"},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -69,9 +80,9 @@ static void test_sorts_and_forgets_descriptors(void **state)
 {
     VDS_AUTO_FD fd = new_memfd(16384);
     const VdsGuestRegion regions[] = {
-        {0x9000, 100, fd, 4096 + 7, 0x7f0000001000},
-        {0x1000, 4096, fd, 0, 0},
-        {0x5000, 1, -1, 0, 0},
+        {0x9000, 100, fd, 4096 + 7, 0x7f0000001000, NULL},
+        {0x1000, 4096, fd, 0, 0, NULL},
+        {0x5000, 1, -1, 0, 0, NULL},
     };
     g_autoptr(VdsGuestMap) map = vds_guest_map_new(regions, 3, NULL);
 
@@ -90,10 +101,10 @@ static void test_sorts_and_forgets_descriptors(void **state)
 static VdsGuestMap *map_with_holes(void)
 {
     const VdsGuestRegion regions[] = {
-        {0x2000, 0x1000, -1, 0, 0},
-        {0x1000, 0x1000, -1, 0, 0},
-        {0x5000, 1, -1, 0, 0},
-        {UINT64_MAX - 0xfff, 0x1000, -1, 0, 0},
+        {0x2000, 0x1000, -1, 0, 0, NULL},
+        {0x1000, 0x1000, -1, 0, 0, NULL},
+        {0x5000, 1, -1, 0, 0, NULL},
+        {UINT64_MAX - 0xfff, 0x1000, -1, 0, 0, NULL},
     };
 
     return vds_guest_map_new(regions, G_N_ELEMENTS(regions), NULL);
@@ -176,7 +187,8 @@ static void test_reads_any_offset_of_a_file(void **state)
     }
     assert_int_equal(pwrite(fd, bytes, sizeof(bytes), 0), sizeof(bytes));
     for (size_t offset = 0; offset < 8200; offset += 111) {
-        const VdsGuestRegion region = {0x10000, sizeof(bytes) - offset, fd, offset, 0};
+        const VdsGuestRegion region = {0x10000, sizeof(bytes) - offset, fd, offset, 0,
+                                       NULL};
         g_autoptr(VdsGuestMap) map = vds_guest_map_new(&region, 1, NULL);
         uint8_t to[3 * 4096];
 
@@ -197,7 +209,7 @@ static VdsGuestMap *map_byte_by_byte(uint8_t *bytes, size_t n, uint64_t gpa)
     for (size_t i = 0; i < n; i++) {
         size_t place = i * 13 % n; /* 13 and n have no common factor */
 
-        regions[i] = (VdsGuestRegion){gpa + place, 1, -1, 0, 0};
+        regions[i] = (VdsGuestRegion){gpa + place, 1, -1, 0, 0, NULL};
         hva[i] = bytes + place;
     }
     return vds_guest_map_new_from_memory(regions, n, hva, NULL);
@@ -207,7 +219,7 @@ static void test_a_byte_at_a_time_is_the_same(void **state)
 {
     enum { N = 1000 };
     uint8_t bytes[N];
-    const VdsGuestRegion flat_region = {0x1000, N, -1, 0, 0};
+    const VdsGuestRegion flat_region = {0x1000, N, -1, 0, 0, NULL};
     void *hva = bytes;
     g_autoptr(VdsGuestMap) flat =
         vds_guest_map_new_from_memory(&flat_region, 1, &hva, NULL);
@@ -240,7 +252,7 @@ static void test_a_byte_at_a_time_is_the_same(void **state)
 static void test_words_are_little_endian(void **state)
 {
     uint8_t bytes[] = {0xff, 1, 2, 3, 4, 5, 6, 7, 8, 9};
-    const VdsGuestRegion region = {0x7, sizeof(bytes), -1, 0, 0};
+    const VdsGuestRegion region = {0x7, sizeof(bytes), -1, 0, 0, NULL};
     void *hva = bytes;
     g_autoptr(VdsGuestMap) map = vds_guest_map_new_from_memory(&region, 1, &hva, NULL);
     uint64_t word = 0;
@@ -290,8 +302,8 @@ static void test_with_and_without(void **state)
     /* from both ends, so that each one is sorted in */
     for (unsigned i = 0; i < REGIONS; i++) {
         unsigned page = i % 2 ? REGIONS - 1 - i / 2 : i / 2;
-        const VdsGuestRegion region = {page * PAGE, PAGE, fd, page * PAGE,
-                                       UVA + page * PAGE};
+        const VdsGuestRegion region = {page * PAGE,       PAGE, fd, page * PAGE,
+                                       UVA + page * PAGE, NULL};
         VdsGuestMap *more = vds_guest_map_with(map, &region, NULL);
 
         assert_non_null(more);
@@ -303,7 +315,7 @@ static void test_with_and_without(void **state)
     assert_true(vds_guest_map_has(map, 0, REGIONS * PAGE));
     all = vds_guest_map_ref(map);
     for (unsigned page = 0; page < REGIONS; page++) {
-        const VdsGuestRegion region = {page * PAGE, PAGE, -1, 0, UVA + page * PAGE};
+        const VdsGuestRegion region = {page * PAGE, PAGE, -1, 0, UVA + page * PAGE, NULL};
         uint8_t byte = (uint8_t)page;
         VdsGuestMap *fewer;
 
@@ -328,23 +340,23 @@ static void test_with_and_without(void **state)
 static void test_with_refuses(void **state)
 {
     VDS_AUTO_FD fd = new_memfd(8192);
-    const VdsGuestRegion first = {0x1000, 4096, fd, 0, UVA};
+    const VdsGuestRegion first = {0x1000, 4096, fd, 0, UVA, NULL};
     g_autoptr(VdsGuestMap) map = vds_guest_map_with(NULL, &first, NULL);
     const struct {
         VdsGuestRegion region;
         int code;
     } rows[] = {
-        {{0x1fff, 1, fd, 4096, UVA + 8192}, VDS_GUESTMEM_ERROR_OVERLAP},
-        {{0x2000, 4096, fd, 4096, UVA + 4095}, VDS_GUESTMEM_ERROR_OVERLAP},
-        {{0x2000, 4096, fd, 4096, UVA - 1}, VDS_GUESTMEM_ERROR_OVERLAP},
-        {{0x2000, 4096, fd, 4097, UVA + 4096}, VDS_GUESTMEM_ERROR_SHORT},
-        {{0x2000, 0, fd, 0, UVA + 4096}, VDS_GUESTMEM_ERROR_OVERFLOW},
-        {{0x2000, 4096, fd, 0, UINT64_MAX - 4094}, VDS_GUESTMEM_ERROR_OVERFLOW},
-        {{UINT64_MAX, 4096, fd, 0, 0}, VDS_GUESTMEM_ERROR_OVERFLOW},
+        {{0x1fff, 1, fd, 4096, UVA + 8192, NULL}, VDS_GUESTMEM_ERROR_OVERLAP},
+        {{0x2000, 4096, fd, 4096, UVA + 4095, NULL}, VDS_GUESTMEM_ERROR_OVERLAP},
+        {{0x2000, 4096, fd, 4096, UVA - 1, NULL}, VDS_GUESTMEM_ERROR_OVERLAP},
+        {{0x2000, 4096, fd, 4097, UVA + 4096, NULL}, VDS_GUESTMEM_ERROR_SHORT},
+        {{0x2000, 0, fd, 0, UVA + 4096, NULL}, VDS_GUESTMEM_ERROR_OVERFLOW},
+        {{0x2000, 4096, fd, 0, UINT64_MAX - 4094, NULL}, VDS_GUESTMEM_ERROR_OVERFLOW},
+        {{UINT64_MAX, 4096, fd, 0, 0, NULL}, VDS_GUESTMEM_ERROR_OVERFLOW},
     };
-    const VdsGuestRegion others[] = {{0x1000, 4095, -1, 0, UVA},
-                                     {0x1001, 4096, -1, 0, UVA},
-                                     {0x1000, 4096, -1, 0, UVA + 1}};
+    const VdsGuestRegion others[] = {{0x1000, 4095, -1, 0, UVA, NULL},
+                                     {0x1001, 4096, -1, 0, UVA, NULL},
+                                     {0x1000, 4096, -1, 0, UVA + 1, NULL}};
 
     assert_non_null(map);
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
@@ -366,11 +378,11 @@ static void test_with_refuses(void **state)
 static void test_user_addresses(void **state)
 {
     const VdsGuestRegion regions[] = {
-        {0x1000, 0x1000, -1, 0, UVA},
-        {0x2000, 0x1000, -1, 0, UVA + 0x1000}, /* touches in both spaces */
-        {0x3000, 0x1000, -1, 0, UVA + 0x8000}, /* in one */
-        {0x9000, 0x1000, -1, 0, UVA + 0x2000}, /* in the other */
-        {0x20000, 0x1000, -1, 0, 0},           /* no user address */
+        {0x1000, 0x1000, -1, 0, UVA, NULL},
+        {0x2000, 0x1000, -1, 0, UVA + 0x1000, NULL}, /* touches in both spaces */
+        {0x3000, 0x1000, -1, 0, UVA + 0x8000, NULL}, /* in one */
+        {0x9000, 0x1000, -1, 0, UVA + 0x2000, NULL}, /* in the other */
+        {0x20000, 0x1000, -1, 0, 0, NULL},           /* no user address */
     };
     g_autoptr(VdsGuestMap) map =
         vds_guest_map_new_writable(regions, G_N_ELEMENTS(regions), NULL);

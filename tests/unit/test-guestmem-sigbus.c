@@ -30,14 +30,14 @@ static int new_memfd(void)
 
 static VdsGuestMap *map_of(int fd)
 {
-    const VdsGuestRegion region = {0x10000, PAGES * PAGE, fd, 0, 0};
+    const VdsGuestRegion region = {0x10000, PAGES * PAGE, fd, 0, 0, NULL};
 
     return vds_guest_map_new(&region, 1, NULL);
 }
 
 static VdsGuestMap *writable_map_of(int fd)
 {
-    const VdsGuestRegion region = {0x10000, PAGES * PAGE, fd, 0, 0};
+    const VdsGuestRegion region = {0x10000, PAGES * PAGE, fd, 0, 0, NULL};
 
     return vds_guest_map_new_writable(&region, 1, NULL);
 }
@@ -137,7 +137,7 @@ static void huge_pages_may_run_out(void)
     enum { HUGE = 2 << 20 };
     VDS_AUTO_FD fd = memfd_create("test-huge", MFD_CLOEXEC | MFD_ALLOW_SEALING |
                                                    MFD_HUGETLB | MFD_HUGE_2MB);
-    const VdsGuestRegion region = {0x10000, PAGE, fd, 3 * PAGE, 0};
+    const VdsGuestRegion region = {0x10000, PAGE, fd, 3 * PAGE, 0, NULL};
     g_autoptr(VdsGuestMap) map = NULL;
     g_autoptr(GError) error = NULL;
     VdsGuestArea area;

@@ -105,7 +105,7 @@ static void test_what_is_mapped(void **state)
 static void test_looking_is_not_writing(void **state)
 {
     VDS_AUTO_FD fd = new_memfd();
-    const VdsGuestRegion region = {GPA, BYTES, fd, 0, 0};
+    const VdsGuestRegion region = {GPA, BYTES, fd, 0, 0, NULL};
     g_autoptr(VdsGuestMap) map = NULL;
     g_autoptr(GError) error = NULL;
     VdsGuestWindow window;
@@ -170,7 +170,8 @@ static void test_writing_is_logged(void **state)
 {
     VDS_AUTO_FD fd = new_memfd();
     VDS_AUTO_FD marks = new_memfd();
-    g_autoptr(VdsDirtyLog) log = vds_dirty_log_new(marks, 0, PAGE, NULL);
+    g_autoptr(VdsDirtyLog) log =
+        vds_dirty_log_new(&(VdsGuestRegion){.fd = marks, .offset = 0, .len = PAGE}, NULL);
     g_autoptr(VdsGuestMap) plain = map_of(fd);
     g_autoptr(VdsGuestMap) map = vds_guest_map_with_log(plain, log, NULL);
     VdsGuestWindow window;

@@ -42,7 +42,7 @@ static void test_write_is_what_is_read(void **state)
 static void test_write_is_refused(void **state)
 {
     VDS_AUTO_FD fd = new_memfd();
-    const VdsGuestRegion region = {GPA, BYTES, fd, 0, 0};
+    const VdsGuestRegion region = {GPA, BYTES, fd, 0, 0, NULL};
     g_autoptr(VdsGuestMap) looking = vds_guest_map_new(&region, 1, NULL);
     g_autoptr(VdsGuestMap) map = map_of(fd);
     const struct {
@@ -118,8 +118,8 @@ static void test_bytes_of_a_file(void **state)
     enum { IN_FILE = BYTES + 100 };
     VDS_AUTO_FD memory = new_memfd();
     VDS_AUTO_FD fd = memfd_create("test-file", MFD_CLOEXEC);
-    const VdsGuestRegion regions[] = {{GPA, BYTES, memory, 0, 0},
-                                      {GPA + BYTES, BYTES, -1, 0, 0}};
+    const VdsGuestRegion regions[] = {{GPA, BYTES, memory, 0, 0, NULL},
+                                      {GPA + BYTES, BYTES, -1, 0, 0, NULL}};
     g_autoptr(VdsGuestMap) map = vds_guest_map_new_writable(regions, 2, NULL);
     g_autoptr(VdsGuestMap) looking = vds_guest_map_new(regions, 2, NULL);
     VdsGuestFile file = {fd, PAGE, 0};
@@ -157,7 +157,8 @@ static void test_file_bytes_are_logged(void **state)
     VDS_AUTO_FD memory = new_memfd();
     VDS_AUTO_FD fd = new_memfd();
     VDS_AUTO_FD marks = new_memfd();
-    g_autoptr(VdsDirtyLog) log = vds_dirty_log_new(marks, 0, PAGE, NULL);
+    g_autoptr(VdsDirtyLog) log =
+        vds_dirty_log_new(&(VdsGuestRegion){.fd = marks, .offset = 0, .len = PAGE}, NULL);
     g_autoptr(VdsGuestMap) plain = map_of(memory);
     g_autoptr(VdsGuestMap) map = vds_guest_map_with_log(plain, log, NULL);
     const VdsGuestFile file = {fd, 0, 0}, end = {fd, BYTES, 0};
@@ -174,7 +175,8 @@ static void test_file_bytes_are_logged(void **state)
 
 static void test_area_is_direct_or_not(void **state)
 {
-    const VdsGuestRegion halves[] = {{GPA, 70, -1, 0, 0}, {GPA + 70, PAGE, -1, 0, 0}};
+    const VdsGuestRegion halves[] = {{GPA, 70, -1, 0, 0, NULL},
+                                     {GPA + 70, PAGE, -1, 0, 0, NULL}};
     VDS_AUTO_FD fd = new_memfd();
     g_autoptr(VdsGuestMap) open = map_of(fd);
     g_autoptr(VdsGuestMap) split = vds_guest_map_new_writable(halves, 2, NULL);

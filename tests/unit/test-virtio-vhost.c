@@ -28,8 +28,8 @@ static void front_init(Front *front, uint64_t features)
 
     fixture_init_with(&front->live, &loop_ops, &config);
     fd = vds_guest_ram_get_fd(front->live.ram);
-    front->rings = (VdsGuestRegion){0, BORDER, fd, 0, 0x10000};
-    front->buffers = (VdsGuestRegion){BORDER, RAM - BORDER, fd, BORDER, 0x800000};
+    front->rings = (VdsGuestRegion){0, BORDER, fd, 0, 0x10000, NULL};
+    front->buffers = (VdsGuestRegion){BORDER, RAM - BORDER, fd, BORDER, 0x800000, NULL};
     first = vds_guest_map_with(NULL, &front->rings, NULL);
     front->map = vds_guest_map_with(first, &front->buffers, NULL);
     assert_non_null(front->map);
@@ -50,7 +50,7 @@ static void test_queues_move_to_another_map(void **state)
                                        LOOP_PACKED_EVENT};
 
     for (size_t i = 0; i < G_N_ELEMENTS(formats); i++) {
-        const VdsGuestRegion more = {RAM, 4096, -1, 0, 0x4000000};
+        const VdsGuestRegion more = {RAM, 4096, -1, 0, 0x4000000, NULL};
         g_autoptr(VdsGuestMap) other = NULL;
         Front front;
 
@@ -177,7 +177,8 @@ static void test_log_while_running(void **state)
     Front front;
 
     assert_int_equal(ftruncate(fd, LOG_BYTES), 0);
-    log = vds_dirty_log_new(fd, 0, LOG_BYTES, NULL);
+    log = vds_dirty_log_new(&(VdsGuestRegion){.fd = fd, .offset = 0, .len = LOG_BYTES},
+                            NULL);
     front_init(&front, LOOP_SPLIT_EVENT);
     setup = front.live.driver.setup;
     setup.log = true;
@@ -455,7 +456,8 @@ static void test_inflight(void **state)
         Front front;
 
         assert_true(vds_inflight_get_len(&shape, &len, NULL));
-        inflight = vds_inflight_new(&shape, fd, 0, len, NULL);
+        inflight = vds_inflight_new(
+            &shape, &(VdsGuestRegion){.fd = fd, .offset = 0, .len = len}, NULL);
         assert_non_null(inflight);
         front_init(&front, stop_rows[i].features);
         ping(&front.live, "ping");

@@ -24,7 +24,7 @@ typedef struct {
 static Pair pair_new(bool packed, bool event_idx)
 {
     Pair pair = {.fd = memfd_create("test-batch", MFD_CLOEXEC)};
-    const VdsGuestRegion region = {GPA, PAGES * PAGE, pair.fd, 0, 0};
+    const VdsGuestRegion region = {GPA, PAGES * PAGE, pair.fd, 0, 0, NULL};
     VdsQueueState setup = {.packed = packed,
                            .event_idx = event_idx,
                            .num = NUM,

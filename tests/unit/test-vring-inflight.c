@@ -49,7 +49,7 @@ static VdsInflightShape shape_of(const PairConfig *config)
 
 static void world_init(World *world, const PairConfig *config)
 {
-    const VdsGuestRegion region = {0, PAIR_BYTES, -1, 0, 0};
+    const VdsGuestRegion region = {0, PAIR_BYTES, -1, 0, 0, NULL};
     const VdsInflightShape shape = shape_of(config);
     VDS_AUTO_FD fd = vds_inflight_create(&shape, NULL);
     uint64_t len = 0;
@@ -63,7 +63,8 @@ static void world_init(World *world, const PairConfig *config)
     world->shared = hva;
     world->map = vds_guest_map_new_from_memory(&region, 1, &hva, NULL);
     world->region = mmap(NULL, REGION_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    world->inflight = vds_inflight_new(&shape, fd, 0, len, NULL);
+    world->inflight = vds_inflight_new(
+        &shape, &(VdsGuestRegion){.fd = fd, .offset = 0, .len = len}, NULL);
     assert_non_null(world->inflight);
     world->driver = pair_driver(config, world->map);
     assert_non_null(world->driver);
@@ -508,8 +509,10 @@ static void test_geometry(void **state)
     assert_int_equal(ftruncate(fd, 4096), 0);
     for (size_t i = 0; i < G_N_ELEMENTS(rows); i++) {
         g_autoptr(GError) error = NULL;
-        g_autoptr(VdsInflight) inflight =
-            vds_inflight_new(&rows[i].shape, fd, rows[i].offset, rows[i].len, &error);
+        g_autoptr(VdsInflight) inflight = vds_inflight_new(
+            &rows[i].shape,
+            &(VdsGuestRegion){.fd = fd, .offset = rows[i].offset, .len = rows[i].len},
+            &error);
 
         assert_int_equal(inflight != NULL, rows[i].ok);
         assert_int_equal(error == NULL, rows[i].ok);

@@ -23,7 +23,7 @@ typedef struct {
 
 static void fixture_init(Fixture *fixture)
 {
-    const VdsGuestRegion region = {0, PAIR_BYTES, -1, 0, 0};
+    const VdsGuestRegion region = {0, PAIR_BYTES, -1, 0, 0, NULL};
     void *hva = fixture->bytes;
 
     memset(fixture->bytes, 0, sizeof(fixture->bytes));
@@ -31,7 +31,8 @@ static void fixture_init(Fixture *fixture)
     assert_int_equal(ftruncate(fixture->log_fd, LOG_BYTES), 0);
     fixture->bits =
         mmap(NULL, LOG_BYTES, PROT_READ | PROT_WRITE, MAP_SHARED, fixture->log_fd, 0);
-    fixture->log = vds_dirty_log_new(fixture->log_fd, 0, LOG_BYTES, NULL);
+    fixture->log = vds_dirty_log_new(
+        &(VdsGuestRegion){.fd = fixture->log_fd, .offset = 0, .len = LOG_BYTES}, NULL);
     fixture->plain = vds_guest_map_new_from_memory(&region, 1, &hva, NULL);
     fixture->logged = vds_guest_map_with_log(fixture->plain, fixture->log, NULL);
     assert_non_null(fixture->logged);
@@ -220,9 +221,9 @@ static void test_ranges(void **state)
 
 static void test_refuses(void **state)
 {
-    const VdsGuestRegion low = {0, 4096, -1, 0, 0};
-    const VdsGuestRegion region = {LOG_BYTES * 8 * 4096 - 4096, 4096, -1, 0, 0};
-    const VdsGuestRegion beyond = {LOG_BYTES * 8 * 4096, 1, -1, 0, 0};
+    const VdsGuestRegion low = {0, 4096, -1, 0, 0, NULL};
+    const VdsGuestRegion region = {LOG_BYTES * 8 * 4096 - 4096, 4096, -1, 0, 0, NULL};
+    const VdsGuestRegion beyond = {LOG_BYTES * 8 * 4096, 1, -1, 0, 0, NULL};
     g_autoptr(VdsGuestMap) map = vds_guest_map_new_writable(&low, 1, NULL);
     g_autoptr(VdsGuestMap) logged = NULL, more = NULL, fewer = NULL, without = NULL;
     g_autoptr(VdsDirtyLog) log = NULL;
@@ -231,17 +232,22 @@ static void test_refuses(void **state)
     uint8_t bits[LOG_BYTES] = {0};
 
     assert_int_equal(ftruncate(fd, 8 + LOG_BYTES), 0);
-    assert_null(vds_dirty_log_new(fd, 9, LOG_BYTES, &error));
+    assert_null(vds_dirty_log_new(
+        &(VdsGuestRegion){.fd = fd, .offset = 9, .len = LOG_BYTES}, &error));
     assert_true(g_error_matches(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_SHORT));
     g_clear_error(&error);
-    assert_null(vds_dirty_log_new(fd, UINT64_MAX - 7, 16, &error)); /* CVE-2020-10722 */
+    assert_null(vds_dirty_log_new(
+        &(VdsGuestRegion){.fd = fd, .offset = UINT64_MAX - 7, .len = 16},
+        &error)); /* CVE-2020-10722 */
     assert_true(g_error_matches(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_OVERFLOW));
     g_clear_error(&error);
-    assert_null(vds_dirty_log_new(fd, 0, 0, &error));
+    assert_null(
+        vds_dirty_log_new(&(VdsGuestRegion){.fd = fd, .offset = 0, .len = 0}, &error));
     assert_true(g_error_matches(error, VDS_GUESTMEM_ERROR, VDS_GUESTMEM_ERROR_OVERFLOW));
     g_clear_error(&error);
 
-    log = vds_dirty_log_new(fd, 8, LOG_BYTES, NULL);
+    log = vds_dirty_log_new(&(VdsGuestRegion){.fd = fd, .offset = 8, .len = LOG_BYTES},
+                            NULL);
     assert_true(vds_dirty_log_get_len(log) == LOG_BYTES);
     logged = vds_guest_map_with_log(map, log, NULL);
     more = vds_guest_map_with(logged, &region, NULL); /* the last page that fits */

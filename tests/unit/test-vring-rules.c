@@ -106,7 +106,7 @@ static void test_setup(void **state)
 static void test_read_only(void **state)
 {
     VDS_AUTO_FD fd = memfd_create("test-rules", MFD_CLOEXEC);
-    const VdsGuestRegion region = {RING_GPA, RING_BYTES, fd, 0, 0};
+    const VdsGuestRegion region = {RING_GPA, RING_BYTES, fd, 0, 0, NULL};
     VdsQueueState setup = {.num = 8, .desc = RING_DESC, .avail = RING_AVAIL};
     g_autoptr(VdsGuestMap) map = NULL;
     g_autoptr(GError) fault = NULL;
@@ -740,7 +740,7 @@ static void test_in_order_batches(void **state)
 static void test_vanished(void **state)
 {
     VDS_AUTO_FD fd = memfd_create("test-rules", MFD_CLOEXEC);
-    const VdsGuestRegion region = {RING_GPA, RING_BYTES, fd, 0, 0};
+    const VdsGuestRegion region = {RING_GPA, RING_BYTES, fd, 0, 0, NULL};
 
     for (unsigned packed = 0; packed < 2; packed++) {
         int grown = ftruncate(fd, RING_BYTES);

@@ -430,7 +430,7 @@ static void test_largest_loops_end(void **state)
 {
     enum { TABLE = 65536 * 16, RING = 32768 * 16 };
     g_autofree uint8_t *bytes = g_malloc0(TABLE + RING + 0x70000);
-    const VdsGuestRegion region = {0x1000, TABLE + RING + 0x70000, -1, 0, 0};
+    const VdsGuestRegion region = {0x1000, TABLE + RING + 0x70000, -1, 0, 0, NULL};
     void *hva = bytes;
     g_autoptr(VdsGuestMap) map = vds_guest_map_new_from_memory(&region, 1, &hva, NULL);
     VdsQueueState queue = {.num = VDS_VRING_MAX_NUM,

@@ -16,10 +16,10 @@ static void check(bool packed, bool indirect, unsigned kept)
 {
     VDS_AUTO_FD fd = memfd_create("test-vanished", MFD_CLOEXEC);
     const VdsGuestRegion regions[] = {
-        {GPA, PAGE, fd, 0, 0},
-        {GPA + PAGE, PAGE, fd, PAGE, 0},
-        {GPA + 2 * PAGE, PAGE, fd, 2 * PAGE, 0},
-        {GPA + 3 * PAGE, PAGE, fd, 3 * PAGE, 0},
+        {GPA, PAGE, fd, 0, 0, NULL},
+        {GPA + PAGE, PAGE, fd, PAGE, 0, NULL},
+        {GPA + 2 * PAGE, PAGE, fd, 2 * PAGE, 0, NULL},
+        {GPA + 3 * PAGE, PAGE, fd, 3 * PAGE, 0, NULL},
     };
     /* addr GPA + 3 * PAGE, len 32, flags INDIRECT where the format has them */
     const uint8_t head[16] = {[1] = 0x30,
@@ -60,7 +60,7 @@ static void check(bool packed, bool indirect, unsigned kept)
 static void check_live_table(bool packed)
 {
     VDS_AUTO_FD fd = memfd_create("test-vanished", MFD_CLOEXEC);
-    const VdsGuestRegion region = {GPA, PAGES * PAGE, fd, 0, 0};
+    const VdsGuestRegion region = {GPA, PAGES * PAGE, fd, 0, 0, NULL};
     const VdsDriverTables tables = {GPA + 3 * PAGE, 4};
     const VdsSpan spans[] = {{GPA, 8}, {GPA + 8, 8}};
     const VdsBuffer buffer = {spans, 1, 1, &fd};
