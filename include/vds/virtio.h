@@ -18,6 +18,7 @@ typedef enum {
     VDS_VIRTIO_ERROR_STATUS,   /* a step that the status does not allow */
     VDS_VIRTIO_ERROR_FEATURES, /* a set of features that cannot be */
     VDS_VIRTIO_ERROR_QUEUE,    /* a queue that is not there, or not in that state */
+    VDS_VIRTIO_ERROR_RING,     /* a ring that breaks a rule (C1 to C4) */
     VDS_VIRTIO_ERROR_CONFIG,   /* a byte of the config space that is not there or fixed */
     VDS_VIRTIO_ERROR_SYSTEM,   /* a descriptor or a thread could not be had */
 } VdsVirtioError;
@@ -362,7 +363,8 @@ bool vds_virtio_driver_write_config(VdsVirtioDevice *device, unsigned offset,
                                     const void *from, unsigned len, GError **error);
 /* Memory in which rings and buffers lie (nullable); referenced.  On the main loop.  Rings
  * go on in it at the addresses that they have, and requests where their bytes are still
- * mapped; an enabled ring that is not any more breaks the device (C3). */
+ * mapped; the device drops the requests of a ring that is not mapped any more, which
+ * breaks the device (C3) if the queue is enabled. */
 void vds_virtio_driver_set_map(VdsVirtioDevice *device, VdsGuestMap *map);
 
 void vds_virtio_driver_select_queue(VdsVirtioDevice *device, uint16_t n); /* queue-sel */
@@ -382,12 +384,18 @@ typedef struct {
 bool vds_virtio_driver_set_queue(VdsVirtioDevice *device, unsigned n,
                                  const VdsQueueSetup *setup, GError **error);
 /* Needs FEATURES_OK (or no VERSION_1) and set_queue().  Enabled again without a new setup
- * it goes on.  QUEUE, or SYSTEM; a setup that is no ring (C1 to C4) breaks the device. */
+ * it goes on.  QUEUE, SYSTEM; RING: C1 to C4, and the device is broken. */
 bool vds_virtio_driver_enable_queue(VdsVirtioDevice *device, unsigned n, GError **error);
 /* Other addresses for a queue that may be enabled, or go on when it is again: size and
- * indices stay.  QUEUE: there is no ring; C2 to C4 break the device. */
+ * indices stay.  QUEUE: there is no ring; RING: C2 to C4, the device is broken and the
+ * ring stays where it was. */
 bool vds_virtio_driver_move_queue(VdsVirtioDevice *device, unsigned n,
                                   const VdsQueueSetup *setup, GError **error);
+/* As set_map, with other addresses for the first n_rings queues at once; num 0: for that
+ * one as set_map.  QUEUE: a ring does not fit at its addresses (C2 to C4); then nothing
+ * changed, and the device goes on. */
+bool vds_virtio_driver_move(VdsVirtioDevice *device, VdsGuestMap *map,
+                            const VdsQueueSetup *rings, unsigned n_rings, GError **error);
 /* Not served any more; addresses and indices stay. */
 bool vds_virtio_driver_disable_queue(VdsVirtioDevice *device, unsigned n, GError **error);
 /* The same, and `done` is told once no request is under way: posted to `box`, once,

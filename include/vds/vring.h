@@ -264,6 +264,10 @@ bool vds_vring_notify(VdsVring *ring, bool *interrupt, GError **fault);
  * is available already, and no kick need come for it. */
 bool vds_vring_set_notify(VdsVring *ring, bool enable, bool *more, GError **fault);
 bool vds_vring_has_available(VdsVring *ring, bool *available, GError **fault); /* S4 */
+/* Could the ring lie in setup's map, at its desc, avail and used?  Faults C2 to C4, R6,
+ * R8.
+ */
+bool vds_vring_fits(const VdsVring *ring, const VdsQueueState *setup, GError **fault);
 /* Goes on in setup's map, at its desc, avail and used; indices and requests stay.  Faults
  * C2 to C4, R6, R8: then nothing changed. */
 bool vds_vring_move(VdsVring *ring, const VdsQueueState *setup, GError **fault);

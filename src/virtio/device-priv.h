@@ -162,7 +162,7 @@ typedef struct {
 bool vds_queue_enter(VdsQueueCall *call, VdsTaskFunc func);
 /* QUEUE: "queue 3 " and then the phrase. */
 void vds_queue_refuse(VdsQueueCall *call, const char *format, ...) G_GNUC_PRINTF(2, 3);
-/* QUEUE: the ring breaks a rule, and so the device is broken. */
+/* RING: it breaks a rule, and so the device is broken. */
 void vds_queue_refuse_ring(VdsQueueCall *call, const GError *fault);
 /* The queue, made if need be.  (nullable) refused */
 VdsVirtQueue *vds_queue_touch(VdsQueueCall *call);
@@ -178,12 +178,13 @@ void vds_queue_end_stops(VdsVirtQueue *queue);
 /* queue.c */
 VdsVirtQueue *vds_queue_new(VdsVirtioDevice *device, unsigned n);
 void vds_queue_free(VdsVirtQueue *queue); /* NULL is fine */
-/* ring: (nullable) (transfer full); what was popped from the one before is void, and who
- * waited for it is told. */
+/* ring: (nullable) (transfer full).  The ring before is voided first. */
 void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map);
-/* What was popped is void, as after a reset; the ring and its words stay, to be looked
- * at. */
+/* What was popped is void, as after a reset: stops that wait for it end, and the device
+ * drops it (ops->queue_reset).  The ring and its words stay, to be looked at. */
 void vds_queue_void(VdsVirtQueue *queue);
+/* With a ring: could it go on in setup's map?  An error of VDS_VRING_FAULT. */
+bool vds_queue_fits(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fault);
 /* The ring goes on in setup's map, at its addresses.  An error of VDS_VRING_FAULT. */
 bool vds_queue_move(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fault);
 /* Both with the device's lock held. */

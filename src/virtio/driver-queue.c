@@ -31,8 +31,8 @@ void vds_queue_refuse(VdsQueueCall *call, const char *format, ...)
 void vds_queue_refuse_ring(VdsQueueCall *call, const GError *fault)
 {
     vds_device_fault(call->device, (int)call->n, fault->message);
-    vds_device_refuse(call->device, call->error, VDS_VIRTIO_ERROR_QUEUE,
-                      "%s, in queue %u", fault->message, call->n);
+    vds_device_refuse(call->device, call->error, VDS_VIRTIO_ERROR_RING, "%s, in queue %u",
+                      fault->message, call->n);
 }
 
 void vds_virtio_driver_select_queue(VdsVirtioDevice *device, uint16_t n)
@@ -275,9 +275,6 @@ static void reset_task(void *user)
     vds_device_lock(device);
     vds_queue_reset_words(queue);
     vds_device_unlock(device);
-    if (device->ops->queue_reset) {
-        device->ops->queue_reset(device->instance, queue);
-    }
     call->ok = true;
 }
 

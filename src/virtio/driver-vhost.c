@@ -8,15 +8,18 @@
 
 /* ---- other memory ---------------------------------------------------------------- */
 
-/* The ring goes with what it cannot lie in. */
-static bool move(VdsVirtQueue *queue, VdsGuestMap *map, GError **fault)
+static VdsQueueState placed(const VdsQueueSetup *setup, VdsGuestMap *map)
 {
-    const VdsQueueState state = {.desc = queue->setup.desc,
-                                 .avail = queue->setup.avail,
-                                 .used = queue->setup.used,
-                                 .map = map};
+    return (VdsQueueState){
+        .desc = setup->desc, .avail = setup->avail, .used = setup->used, .map = map};
+}
 
-    if (map && vds_queue_move(queue, &state, fault)) {
+/* A ring that is not mapped any more goes. */
+static bool move_or_drop(VdsVirtQueue *queue, VdsGuestMap *map, GError **fault)
+{
+    const VdsQueueState to = placed(&queue->setup, map);
+
+    if (map && vds_queue_move(queue, &to, fault)) {
         return true;
     }
     vds_queue_replace(queue, NULL, NULL);
@@ -26,6 +29,10 @@ static bool move(VdsVirtQueue *queue, VdsGuestMap *map, GError **fault)
 typedef struct {
     VdsVirtioDevice *device;
     VdsGuestMap *map;
+    const VdsQueueSetup *rings;
+    unsigned n_rings;
+    GError **error;
+    bool ok;
 } MapCall;
 
 static void map_task(void *user)
@@ -37,27 +44,111 @@ static void map_task(void *user)
         VdsVirtQueue *queue = device->queues[i];
         g_autoptr(GError) fault = NULL;
 
-        if (queue && queue->ring && !move(queue, call->map, &fault) && queue->enabled) {
+        if (!queue || !queue->ring) {
+            continue;
+        }
+        if (move_or_drop(queue, call->map, &fault)) {
+            vds_queue_dispatch(queue); /* its event words stand elsewhere */
+        } else if (queue->enabled) {
             vds_virt_queue_break(queue, "%s",
                                  fault ? fault->message : "C3: no memory is mapped");
         }
     }
 }
 
-/* The map before goes last: until then it may be a query's, on this thread. */
-void vds_virtio_driver_set_map(VdsVirtioDevice *device, VdsGuestMap *map)
+static VdsGuestMap *swap_map(VdsVirtioDevice *device, VdsGuestMap *map)
 {
-    MapCall call = {device, map};
     VdsGuestMap *before;
 
     vds_device_lock(device);
     before = device->map;
     device->map = vds_guest_map_ref(map);
     vds_device_unlock(device);
+    return before;
+}
+
+/* The map before goes last: until then it may be a query's, on this thread. */
+void vds_virtio_driver_set_map(VdsVirtioDevice *device, VdsGuestMap *map)
+{
+    MapCall call = {.device = device, .map = map};
+    g_autoptr(VdsGuestMap) before = swap_map(device, map);
+
     if (atomic_load_explicit(&device->entered, memory_order_acquire) && map != before) {
         vds_io_thread_call(device->thread, map_task, &call);
     }
-    vds_guest_map_unref(before);
+}
+
+/* ---- other memory, all rings or none ---- */
+
+/* (nullable) it may go */
+static const VdsQueueSetup *find_told(const MapCall *call, unsigned n)
+{
+    return n < call->n_rings && call->rings[n].num > 0 ? &call->rings[n] : NULL;
+}
+
+static bool all_fit(MapCall *call)
+{
+    VdsVirtioDevice *device = call->device;
+
+    for (unsigned i = 0; device->queues && i < device->n_queues; i++) {
+        VdsVirtQueue *queue = device->queues[i];
+        const VdsQueueSetup *told = find_told(call, i);
+        g_autoptr(GError) fault = NULL;
+        VdsQueueState to;
+
+        if (!told || !queue || !queue->ring) {
+            continue;
+        }
+        to = placed(told, call->map);
+        if (!vds_queue_fits(queue, &to, &fault)) {
+            return vds_device_refuse(device, call->error, VDS_VIRTIO_ERROR_QUEUE,
+                                     "%s, in queue %u", fault->message, i);
+        }
+    }
+    return true;
+}
+
+static void use_addresses(VdsVirtQueue *queue, const VdsQueueSetup *setup)
+{
+    vds_device_lock(queue->device);
+    queue->setup.desc = setup->desc;
+    queue->setup.avail = setup->avail;
+    queue->setup.used = setup->used;
+    queue->setup.log = setup->log;
+    queue->setup.log_used = setup->log_used;
+    vds_device_unlock(queue->device);
+}
+
+static void move_all_task(void *user)
+{
+    MapCall *call = user;
+    VdsVirtioDevice *device = call->device;
+
+    call->ok = all_fit(call);
+    for (unsigned i = 0; call->ok && device->queues && i < device->n_queues; i++) {
+        const VdsQueueSetup *told = find_told(call, i);
+
+        if (device->queues[i] && told) {
+            use_addresses(device->queues[i], told);
+        }
+    }
+    if (call->ok) {
+        map_task(call);
+    }
+}
+
+bool vds_virtio_driver_move(VdsVirtioDevice *device, VdsGuestMap *map,
+                            const VdsQueueSetup *rings, unsigned n_rings, GError **error)
+{
+    MapCall call = {device, map, rings, n_rings, error, true};
+
+    if (atomic_load_explicit(&device->entered, memory_order_acquire)) {
+        vds_io_thread_call(device->thread, move_all_task, &call);
+    }
+    if (call.ok) {
+        vds_guest_map_unref(swap_map(device, map));
+    }
+    return call.ok;
 }
 
 void vds_virtio_driver_set_inflight(VdsVirtioDevice *device, VdsInflight *inflight)
@@ -74,9 +165,9 @@ void vds_virtio_driver_set_inflight(VdsVirtioDevice *device, VdsInflight *inflig
 static void move_task(void *user)
 {
     VdsQueueCall *call = user;
-    VdsVirtioDevice *device = call->device;
     VdsVirtQueue *queue = vds_queue_touch(call);
     g_autoptr(GError) fault = NULL;
+    VdsQueueState to;
 
     if (!queue) {
         return;
@@ -85,14 +176,13 @@ static void move_task(void *user)
         vds_queue_refuse(call, "is moved without a ring");
         return;
     }
-    vds_device_lock(device);
-    queue->setup.desc = call->setup->desc;
-    queue->setup.avail = call->setup->avail;
-    queue->setup.used = call->setup->used;
-    queue->setup.log = call->setup->log;
-    queue->setup.log_used = call->setup->log_used;
-    vds_device_unlock(device);
-    call->ok = move(queue, device->map, &fault);
+    to = placed(call->setup, call->device->map);
+    if (!vds_queue_fits(queue, &to, &fault)) {
+        vds_queue_refuse_ring(call, fault);
+        return;
+    }
+    use_addresses(queue, call->setup);
+    call->ok = vds_queue_move(queue, &to, &fault);
     if (!call->ok) {
         vds_queue_refuse_ring(call, fault);
         return;
@@ -122,10 +212,6 @@ static void abandon_task(void *user)
     queue->enabled = false;
     vds_device_unlock(call->device);
     vds_queue_void(queue);
-    /* What a disk still writes must not come behind what the next driver has it write. */
-    if (call->device->ops->queue_reset) {
-        call->device->ops->queue_reset(call->device->instance, queue);
-    }
 }
 
 void vds_virtio_driver_abandon_queue(VdsVirtioDevice *device, unsigned n)

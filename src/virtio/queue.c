@@ -45,23 +45,45 @@ static void set_ring(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
     queue->unpublished = false;
 }
 
-void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
+static void void_requests(VdsVirtQueue *queue)
 {
-    vds_queue_end_stops(queue);
-    set_ring(queue, ring, map);
-}
+    VDS_LOCK_SCOPE(&queue->lock);
 
-void vds_queue_void(VdsVirtQueue *queue)
-{
-    vds_queue_end_stops(queue);
-    pthread_mutex_lock(&queue->lock);
     if (queue->ring) {
         vds_vring_abandon(queue->ring);
     }
     queue->epoch++;
     queue->out = 0;
     queue->unpublished = false;
-    pthread_mutex_unlock(&queue->lock);
+}
+
+/* What a disk still writes must not come after what the next driver has it write: the
+ * device knows at once. */
+void vds_queue_void(VdsVirtQueue *queue)
+{
+    const VdsDeviceOps *ops = queue->device->ops;
+
+    vds_queue_end_stops(queue);
+    void_requests(queue);
+    if (ops && ops->queue_reset) {
+        ops->queue_reset(queue->device->instance, queue);
+    }
+}
+
+void vds_queue_replace(VdsVirtQueue *queue, VdsVring *ring, VdsGuestMap *map)
+{
+    if (queue->ring) {
+        vds_queue_void(queue);
+    }
+    vds_queue_end_stops(queue);
+    set_ring(queue, ring, map);
+}
+
+bool vds_queue_fits(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fault)
+{
+    VDS_LOCK_SCOPE(&queue->lock);
+
+    return vds_vring_fits(queue->ring, setup, fault);
 }
 
 bool vds_queue_move(VdsVirtQueue *queue, const VdsQueueState *setup, GError **fault)
@@ -85,6 +107,15 @@ void vds_queue_reset_words(VdsVirtQueue *queue)
     queue->enabled = false;
 }
 
+/* Where a ring goes on that was set up and not yet enabled. */
+static void show_base(const VdsQueueSetup *setup, VdsQueueState *state)
+{
+    state->last_avail_idx = state->shadow_avail_idx = setup->avail_base;
+    state->used_idx = setup->used_base;
+    state->last_avail_wrap = setup->avail_wrap;
+    state->used_wrap = setup->used_wrap;
+}
+
 void vds_queue_get_state(VdsVirtQueue *queue, VdsQueueState *state)
 {
     if (queue->num != 0) {
@@ -95,6 +126,9 @@ void vds_queue_get_state(VdsVirtQueue *queue, VdsQueueState *state)
         state->avail = queue->setup.avail;
         state->used = queue->setup.used;
         state->map = queue->device->map; /* a refused ring can be looked at, too */
+    }
+    if (queue->has_setup && queue->setup.has_base) {
+        show_base(&queue->setup, state);
     }
     state->has_vhost = queue->has_vhost;
     state->vhost = queue->vhost;

@@ -413,17 +413,31 @@ bool vds_vring_has_available(VdsVring *ring, bool *available, GError **fault)
     return vds_vring_result(&ring->areas, ok, fault);
 }
 
-bool vds_vring_move(VdsVring *ring, const VdsQueueState *to, GError **fault)
+static bool find_areas(const VdsVring *ring, const VdsQueueState *to, VdsRingAreas *areas,
+                       GError **fault)
 {
     VdsQueueState setup = {0};
-    VdsRingAreas areas = {0};
 
     vds_vring_get_state(ring, &setup);
     setup.desc = to->desc;
     setup.avail = to->avail;
     setup.used = to->used;
     setup.map = to->map;
-    if (!vds_vring_result(&areas, vds_ring_areas_init(&areas, &setup, fault), fault)) {
+    return vds_vring_result(areas, vds_ring_areas_init(areas, &setup, fault), fault);
+}
+
+bool vds_vring_fits(const VdsVring *ring, const VdsQueueState *to, GError **fault)
+{
+    VdsRingAreas areas = {0};
+
+    return find_areas(ring, to, &areas, fault);
+}
+
+bool vds_vring_move(VdsVring *ring, const VdsQueueState *to, GError **fault)
+{
+    VdsRingAreas areas = {0};
+
+    if (!find_areas(ring, to, &areas, fault)) {
         return false;
     }
     ring->areas = areas;

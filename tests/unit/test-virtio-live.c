@@ -588,7 +588,7 @@ static void test_impossible_ring(void **state)
         assert_true(driver_features(&fixture.driver, LOOP_SPLIT));
         assert_true(vds_virtio_driver_set_queue(fixture.device, 0, &setup, NULL));
         assert_false(vds_virtio_driver_enable_queue(fixture.device, 0, &error));
-        assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_QUEUE));
+        assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_RING));
         assert_reason(&fixture, rows[i].rule);
         assert_true(queue_of(&fixture).desc == setup.desc);
         assert_int_equal(queue_of(&fixture).num, setup.num);

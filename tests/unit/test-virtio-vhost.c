@@ -134,6 +134,7 @@ static void test_a_ring_moves(void **state)
     g_autoptr(VdsGuestMap) twice = NULL;
     g_autoptr(GError) error = NULL;
     VdsGuestRegion again;
+    uint64_t before;
     Front front;
 
     front_init(&front, LOOP_SPLIT_EVENT);
@@ -153,13 +154,67 @@ static void test_a_ring_moves(void **state)
     ping(&front.live, "after");
     /* and once more, with the lower one taken away */
     g_clear_pointer(&twice, vds_guest_map_unref);
+    before = setup.used;
     setup.used += 0x1000000;
     assert_false(vds_virtio_driver_move_queue(front.live.device, 0, &setup, &error));
-    assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_QUEUE));
+    assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_RING));
     assert_reason(&front.live, "C3");
-    g_clear_error(&error);
-    assert_false(vds_virtio_driver_move_queue(front.live.device, 0, &setup, &error));
+    assert_true(queue_of(&front.live).used == before); /* the ring is where it was */
+    front_clear(&front);
+}
+
+/* Other memory and other addresses at once; where a ring that is told does not fit,
+ * nothing changes. */
+static void test_memory_and_addresses_change_together(void **state)
+{
+    VdsQueueSetup setup;
+    g_autoptr(VdsGuestMap) lower = NULL, other = NULL;
+    g_autoptr(GError) error = NULL;
+    VdsGuestRegion again;
+    VdsQueueState then;
+    Front front;
+
+    front_init(&front, LOOP_SPLIT_EVENT);
+    ping(&front.live, "before");
+    again = front.rings;
+    again.gpa = 0x10000000;
+    lower = vds_guest_map_without(front.map, &front.rings, NULL);
+    other = vds_guest_map_with(lower, &again, NULL);
+    setup = front.live.driver.setup;
+    then = queue_of(&front.live);
+    assert_false(vds_virtio_driver_move(front.live.device, other, &setup, 1, &error));
     assert_true(g_error_matches(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_QUEUE));
+    assert_reason(&front.live, NULL);
+    assert_true(queue_of(&front.live).map == then.map);
+    assert_true(queue_of(&front.live).desc == then.desc);
+    ping(&front.live, "refused");
+    setup.desc += again.gpa;
+    setup.avail += again.gpa;
+    setup.used += again.gpa;
+    assert_true(vds_virtio_driver_move(front.live.device, other, &setup, 1, NULL));
+    assert_true(queue_of(&front.live).desc == setup.desc);
+    assert_int_equal(queue_of(&front.live).used_idx, 2);
+    ping(&front.live, "moved");
+    front_clear(&front);
+}
+
+/* Whoever drops a ring tells the device: it keeps nothing that was popped from it. */
+static void test_the_device_drops_the_requests_of_a_ring_that_goes(void **state)
+{
+    g_autoptr(VdsGuestMap) rest = NULL;
+    Front front;
+
+    front_init(&front, LOOP_SPLIT);
+    front.live.loop.park = true;
+    assert_true(driver_send(&front.live.driver, 1, "parked"));
+    driver_kick(&front.live.driver);
+    driver_settle(&front.live.driver);
+    assert_int_equal(front.live.loop.n_parked, 1);
+    assert_true(vds_virtio_driver_disable_queue(front.live.device, 0, NULL));
+    rest = vds_guest_map_without(front.map, &front.rings, NULL);
+    vds_virtio_driver_set_map(front.live.device, rest);
+    assert_int_equal(front.live.loop.n_parked, 0);
+    assert_reason(&front.live, NULL);
     front_clear(&front);
 }
 
@@ -542,6 +597,8 @@ int main(void)
         cmocka_unit_test(test_a_stopped_ring_is_not_missed),
         cmocka_unit_test(test_a_buffer_that_is_not_mapped_any_more),
         cmocka_unit_test(test_a_ring_moves),
+        cmocka_unit_test(test_memory_and_addresses_change_together),
+        cmocka_unit_test(test_the_device_drops_the_requests_of_a_ring_that_goes),
         cmocka_unit_test(test_stop_waits_for_what_is_under_way),
         cmocka_unit_test(test_stop_puts_back_what_waits),
         cmocka_unit_test(test_stop_of_a_frozen_device),
