@@ -85,9 +85,11 @@ bool vds_backend_set_features(VdsVhostUserBackend *backend, VdsVhostUserMessage 
         !device_begin(backend, features, error)) {
         return false;
     }
-    backend->features = features;
+    if (!vds_backend_use_memory(backend, backend->map, backend->log, features, error)) {
+        return false;
+    }
     backend->has_features = true;
-    return vds_backend_use_memory(backend, error) && enable_rings(backend, error);
+    return enable_rings(backend, error);
 }
 
 bool vds_backend_get_protocol(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,

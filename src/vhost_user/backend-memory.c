@@ -47,38 +47,62 @@ static bool check_uva(const VdsVhostUserRegion *region, const char *name, GError
     return true;
 }
 
-static bool is_logged(const VdsVhostUserBackend *backend)
-{
-    return backend->log && (backend->features >> VDS_VHOST_F_LOG_ALL) & 1;
-}
-
-bool vds_backend_use_memory(VdsVhostUserBackend *backend, GError **error)
+/* (transfer full); the map itself where nothing is logged */
+static VdsGuestMap *map_with_log(VdsGuestMap *map, VdsDirtyLog *log, uint64_t features,
+                                 GError **error)
 {
     g_autoptr(GError) why = NULL;
-    g_autoptr(VdsGuestMap) map = NULL;
+    VdsGuestMap *logged;
 
-    if (!backend->map) {
-        return true;
+    if (!log || !((features >> VDS_VHOST_F_LOG_ALL) & 1)) {
+        return vds_guest_map_ref(map);
     }
-    map = is_logged(backend) ? vds_guest_map_with_log(backend->map, backend->log, &why)
-                             : vds_guest_map_ref(backend->map);
-    if (!map) {
-        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V7",
-                                   "SET_LOG_BASE", "is too short: %s", why->message);
+    logged = vds_guest_map_with_log(map, log, &why);
+    if (!logged) {
+        vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V7", "SET_LOG_BASE",
+                            "is too short: %s", why->message);
     }
-    vds_virtio_driver_set_map(backend->device, map);
+    return logged;
+}
+
+static bool move_device(VdsVhostUserBackend *backend, VdsGuestMap *map, VdsDirtyLog *log,
+                        uint64_t features, GError **error)
+{
+    g_autoptr(VdsGuestMap) logged = map_with_log(map, log, features, error);
+    g_autofree VdsQueueSetup *places = g_new0(VdsQueueSetup, backend->n_rings);
+
+    return logged && vds_backend_place_rings(backend, map, places, error) &&
+           vds_virtio_driver_move(backend->device, logged, places, backend->n_rings,
+                                  error);
+}
+
+bool vds_backend_use_memory(VdsVhostUserBackend *backend, VdsGuestMap *map,
+                            VdsDirtyLog *log, uint64_t features, GError **error)
+{
+    if (map && !move_device(backend, map, log, features, error)) {
+        return false;
+    }
+    if (map != backend->map) {
+        vds_guest_map_unref(backend->map);
+        backend->map = vds_guest_map_ref(map);
+    }
+    if (log != backend->log) {
+        vds_dirty_log_unref(backend->log);
+        backend->log = vds_dirty_log_ref(log);
+    }
+    backend->features = features;
+    for (unsigned i = 0; i < backend->n_rings; i++) {
+        if (vds_ring_is_started(&backend->rings[i])) {
+            vds_ring_show(backend, i);
+        }
+    }
     vds_backend_show(backend);
     return true;
 }
 
-/* map is (transfer full).  The device goes first: it never sees less than the rings that
- * were moved for it. */
 static bool use_map(VdsVhostUserBackend *backend, VdsGuestMap *map, GError **error)
 {
-    vds_guest_map_unref(backend->map);
-    backend->map = map;
-    return vds_backend_use_memory(backend, error) &&
-           vds_backend_move_rings(backend, error) &&
+    return vds_backend_use_memory(backend, map, backend->log, backend->features, error) &&
            vds_backend_settle_rings(backend, error);
 }
 
@@ -156,7 +180,7 @@ bool vds_backend_set_mem_table(VdsVhostUserBackend *backend, VdsVhostUserMessage
     const VdsVhostUserMemory *memory = &message->u.memory;
     VdsGuestRegion regions[VDS_VHOST_USER_MAX_REGIONS];
     g_autoptr(GError) why = NULL;
-    VdsGuestMap *map;
+    g_autoptr(VdsGuestMap) map = NULL;
 
     for (uint32_t i = 0; i < memory->n; i++) {
         if (!check_uva(&memory->regions[i], "SET_MEM_TABLE", error)) {
@@ -168,8 +192,11 @@ bool vds_backend_set_mem_table(VdsVhostUserBackend *backend, VdsVhostUserMessage
     if (!map) {
         return unfit(error, "SET_MEM_TABLE", why);
     }
+    if (!vds_backend_use_memory(backend, map, backend->log, backend->features, error)) {
+        return false;
+    }
     g_array_set_size(backend->repeats, 0);
-    return use_map(backend, map, error);
+    return vds_backend_settle_rings(backend, error);
 }
 
 bool vds_backend_add_region(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
@@ -178,7 +205,7 @@ bool vds_backend_add_region(VdsVhostUserBackend *backend, VdsVhostUserMessage *m
     const VdsVhostUserRegion *told = &message->u.region.region;
     const VdsGuestRegion region = region_of(backend, told, message->fds[0]);
     g_autoptr(GError) why = NULL;
-    VdsGuestMap *map;
+    g_autoptr(VdsGuestMap) map = NULL;
 
     if (!check_uva(told, "ADD_MEM_REG", error)) {
         return false;
@@ -204,7 +231,7 @@ bool vds_backend_remove_region(VdsVhostUserBackend *backend, VdsVhostUserMessage
     const VdsVhostUserRegion *told = &message->u.region.region;
     const VdsGuestRegion region = region_of(backend, told, -1);
     g_autoptr(GError) why = NULL;
-    VdsGuestMap *map;
+    g_autoptr(VdsGuestMap) map = NULL;
 
     if (!backend->map) {
         return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "C6",
@@ -266,12 +293,8 @@ bool vds_backend_set_log(VdsVhostUserBackend *backend, VdsVhostUserMessage *mess
         return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "V7",
                                    "SET_LOG_BASE", "cannot be used: %s", why->message);
     }
-    if (!use_log_fd(backend, log, error)) {
-        return false;
-    }
-    vds_dirty_log_unref(backend->log);
-    backend->log = g_steal_pointer(&log);
-    return vds_backend_use_memory(backend, error);
+    return use_log_fd(backend, log, error) &&
+           vds_backend_use_memory(backend, backend->map, log, backend->features, error);
 }
 
 bool vds_backend_set_log_fd(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,

@@ -210,18 +210,28 @@ static bool answer(VdsVhostUserBackend *backend, const VdsVhostUserMessage *mess
     return true;
 }
 
-/* What cannot be done ends the connection, unless the front-end asked how it went. */
+/* Addresses and sizes of rings are the guest's words, which a front-end passes on as they
+ * are: they break the device, and its VMM keeps the connection. */
+static bool is_of_guest(const GError *why)
+{
+    return g_error_matches(why, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_RING);
+}
+
+/* What cannot be done ends the connection, unless the front-end asked how it went or the
+ * guest is at fault. */
 static bool refuse(VdsVhostUserBackend *backend, const VdsVhostUserMessage *message,
                    GError *why, GError **error)
 {
-    if (vds_vhost_user_kind(VDS_VHOST_USER_MAIN, message->request)->replies ||
-        !wants_ack(backend, message)) {
+    bool replies = vds_vhost_user_kind(VDS_VHOST_USER_MAIN, message->request)->replies;
+    bool acks = !replies && wants_ack(backend, message);
+
+    if (!acks && (replies || !is_of_guest(why))) {
         g_propagate_error(error, why);
         return false;
     }
     vds_backend_refuse(backend, why);
     g_error_free(why);
-    return send_ack(backend, message, 1, error);
+    return !acks || send_ack(backend, message, 1, error);
 }
 
 bool vds_backend_message(void *user, VdsVhostUserMessage *message, GError **error)

@@ -17,11 +17,10 @@ typedef struct {
     uint64_t *gpa;
 } Area;
 
-static bool translate(const VdsVhostUserBackend *backend, unsigned n, const Area *area,
+static bool translate(const VdsGuestMap *map, unsigned n, const Area *area,
                       GError **error)
 {
-    if (backend->map &&
-        vds_guest_map_uva_to_gpa(backend->map, area->uva, area->len, area->gpa)) {
+    if (map && vds_guest_map_uva_to_gpa(map, area->uva, area->len, area->gpa)) {
         return true;
     }
     g_set_error(error, VDS_VHOST_USER_ERROR, VDS_VHOST_USER_ERROR_RING,
@@ -42,8 +41,8 @@ static VdsQueueState ring_shape(const VdsVhostUserBackend *backend,
 }
 
 /* Rings are named by the front-end's addresses, everything else by the guest's. */
-bool vds_ring_place(const VdsVhostUserBackend *backend, unsigned n, VdsQueueSetup *setup,
-                    GError **error)
+bool vds_ring_place(const VdsVhostUserBackend *backend, const VdsGuestMap *map,
+                    unsigned n, VdsQueueSetup *setup, GError **error)
 {
     const VdsBackendRing *ring = &backend->rings[n];
     const VdsQueueState shape = ring_shape(backend, ring);
@@ -59,7 +58,7 @@ bool vds_ring_place(const VdsVhostUserBackend *backend, unsigned n, VdsQueueSetu
     setup->log = (ring->address.flags >> VDS_VHOST_USER_RING_F_LOG) & 1;
     setup->log_used = ring->address.log;
     for (size_t i = 0; i < G_N_ELEMENTS(areas); i++) {
-        if (!translate(backend, n, &areas[i], error)) {
+        if (!translate(map, n, &areas[i], error)) {
             return false;
         }
     }
@@ -108,7 +107,7 @@ bool vds_ring_setup(const VdsVhostUserBackend *backend, unsigned n, VdsQueueSetu
     const VdsBackendRing *ring = &backend->rings[n];
 
     *setup = (VdsQueueSetup){.has_base = true};
-    return vds_ring_place(backend, n, setup, error) &&
+    return vds_ring_place(backend, backend->map, n, setup, error) &&
            (ring_shape(backend, ring).packed ? packed_base(ring, n, setup, error)
                                              : split_base(backend, ring, setup, error));
 }

@@ -113,10 +113,10 @@ typedef bool (*VdsBackendHandler)(VdsVhostUserBackend *backend,
 /* By request; (nullable): not offered. */
 VdsBackendHandler vds_backend_handler(uint32_t request);
 
-/* backend-place.c: where it lies; and where it goes on, too.  RING, VDS_GUESTMEM_ERROR.
- */
-bool vds_ring_place(const VdsVhostUserBackend *backend, unsigned n, VdsQueueSetup *setup,
-                    GError **error);
+/* backend-place.c: where it lies in a map (nullable); and where it goes on, too.  RING,
+ * VDS_GUESTMEM_ERROR. */
+bool vds_ring_place(const VdsVhostUserBackend *backend, const VdsGuestMap *map,
+                    unsigned n, VdsQueueSetup *setup, GError **error);
 bool vds_ring_setup(const VdsVhostUserBackend *backend, unsigned n, VdsQueueSetup *setup,
                     GError **error);
 
@@ -157,8 +157,10 @@ bool vds_backend_ring_event(VdsVhostUserBackend *backend, unsigned n, VdsRingEve
                             GError **error);
 /* Is any started? */
 bool vds_backend_is_started(const VdsVhostUserBackend *backend);
-/* After the memory changed: started rings that lie elsewhere now go there. */
-bool vds_backend_move_rings(VdsVhostUserBackend *backend, GError **error);
+/* Where started rings, and those that only miss memory, lie in a map: places[n_rings],
+ * num 0 for all others.  RING */
+bool vds_backend_place_rings(const VdsVhostUserBackend *backend, const VdsGuestMap *map,
+                             VdsQueueSetup *places, GError **error);
 /* Starts those for which nothing is missing any more. */
 bool vds_backend_settle_rings(VdsVhostUserBackend *backend, GError **error);
 /* The device is broken: tells who wants to know. */
@@ -184,8 +186,11 @@ bool vds_backend_set_log(VdsVhostUserBackend *backend, VdsVhostUserMessage *mess
                          VdsVhostUserMessage *reply, GError **error);
 bool vds_backend_set_log_fd(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                             VdsVhostUserMessage *reply, GError **error);
-/* The device writes to the memory, and to the log if features say so.  MEMORY: V7. */
-bool vds_backend_use_memory(VdsVhostUserBackend *backend, GError **error);
+/* The device, its rings and queries go over to a map (nullable), its log (nullable) and
+ * the features that say whether it is written; all three are kept.  RING: C2 to C4;
+ * MEMORY: V7; then those before stay in force. */
+bool vds_backend_use_memory(VdsVhostUserBackend *backend, VdsGuestMap *map,
+                            VdsDirtyLog *log, uint64_t features, GError **error);
 
 /* backend-inflight.c */
 bool vds_backend_get_inflight(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,

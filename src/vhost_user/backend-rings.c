@@ -174,13 +174,19 @@ void vds_ring_hold(VdsBackendRing *ring)
     ring->phase = moves[ring->phase][VDS_RING_STOP].to;
 }
 
+static bool lacks_only_memory(const VdsVhostUserBackend *backend,
+                              const VdsBackendRing *ring)
+{
+    return !vds_ring_is_started(ring) && ring->kicked && ring->has_address &&
+           ring->num > 0 && backend->has_features;
+}
+
 /* It starts with the message that was still missing, in whatever order they come. */
 bool vds_ring_settle(VdsVhostUserBackend *backend, unsigned n, GError **error)
 {
     VdsBackendRing *ring = &backend->rings[n];
 
-    if (vds_ring_is_started(ring) || !ring->kicked || !ring->has_address ||
-        ring->num == 0 || !backend->map || !backend->has_features) {
+    if (!backend->map || !lacks_only_memory(backend, ring)) {
         return true;
     }
     if (!vds_backend_ring_event(backend, n, VDS_RING_START, error)) {
@@ -205,7 +211,7 @@ bool vds_ring_move(VdsVhostUserBackend *backend, unsigned n, GError **error)
 {
     VdsQueueSetup setup = {0};
 
-    if (!vds_ring_place(backend, n, &setup, error) ||
+    if (!vds_ring_place(backend, backend->map, n, &setup, error) ||
         !vds_virtio_driver_move_queue(backend->device, n, &setup, error)) {
         return false;
     }
@@ -213,22 +219,14 @@ bool vds_ring_move(VdsVhostUserBackend *backend, unsigned n, GError **error)
     return true;
 }
 
-bool vds_backend_move_rings(VdsVhostUserBackend *backend, GError **error)
+bool vds_backend_place_rings(const VdsVhostUserBackend *backend, const VdsGuestMap *map,
+                             VdsQueueSetup *places, GError **error)
 {
     for (unsigned i = 0; i < backend->n_rings; i++) {
-        VdsQueueSetup setup = {0};
-        VdsQueueState now = {0};
+        const VdsBackendRing *ring = &backend->rings[i];
 
-        if (!vds_ring_is_started(&backend->rings[i])) {
-            continue;
-        }
-        if (!vds_ring_place(backend, i, &setup, error)) {
-            return false;
-        }
-        vds_virtio_device_get_queue(backend->device, i, &now);
-        if ((now.desc != setup.desc || now.avail != setup.avail ||
-             now.used != setup.used) &&
-            now.desc != 0 && !vds_ring_move(backend, i, error)) {
+        if ((vds_ring_is_started(ring) || lacks_only_memory(backend, ring)) &&
+            !vds_ring_place(backend, map, i, &places[i], error)) {
             return false;
         }
     }

@@ -1,7 +1,7 @@
 /*
  * vhost_user: what a front-end says of one ring: SET_VRING_* and GET_VRING_BASE; and the
  * descriptors that come along.  What follows from it is for backend-rings.c to say.
- * docs/interop/vhost-user.rst; rules C1, C2, C8, V1.
+ * docs/interop/vhost-user.rst; rules C1, C8, V1.
  */
 #include <string.h>
 
@@ -42,12 +42,6 @@ bool vds_backend_set_address(VdsVhostUserBackend *backend, VdsVhostUserMessage *
     VdsBackendRing *ring = &backend->rings[address->index];
     VdsVhostUserRingAddress before = ring->address;
 
-    if ((address->desc | address->avail | address->used) & 1) {
-        return vds_ring_fail(error, VDS_VHOST_USER_ERROR_RING, "C2", address->index,
-                             "has an odd address: descriptors 0x%" PRIx64
-                             ", avail 0x%" PRIx64 ", used 0x%" PRIx64,
-                             address->desc, address->avail, address->used);
-    }
     ring->address = *address;
     ring->has_address = true;
     if (!vds_ring_is_started(ring)) {

@@ -183,6 +183,96 @@ def test_a_refused_ring_can_be_looked_at():
     check("C2: used area", 16, used=fronts.UVA + fronts.USED_AREA + 2)
 
 
+GUESTS_MISTAKES = {  # rule, what the guest wrote
+    "used_at_no_multiple_of_4": ("C2", 16, {"used": fronts.UVA + fronts.USED_AREA + 2}),
+    "descriptors_at_an_odd_address": ("C2", 16, {"desc": fronts.UVA + fronts.DESC + 3}),
+    "three_areas_at_one_address": ("C4", 16, {"used": UVA + fronts.DESC, "avail": UVA + fronts.DESC}),
+    "split_ring_of_6": ("C1", 6, {}),
+}
+
+
+def test_a_guests_bad_ring_breaks_its_device_alone():
+    """The front-end passes on what the guest wrote: it keeps the connection, and a reset mends
+    the device; with NEED_REPLY it is told.  Also where the ring runs already."""
+    for name, (rule, num, areas) in GUESTS_MISTAKES.items():
+        with daemon() as ours, connect(ours) as front:
+            client = ours.client()
+            front.negotiate()
+            front.share()
+            front.ring(fronts.SET_VRING_NUM, 0, num)
+            front.ring(fronts.SET_VRING_BASE, 0, 0)
+            front.address(0, **areas)
+            front.u64(fronts.SET_VRING_KICK, 0, [front.kick_fd])
+            front.ring(fronts.SET_VRING_ENABLE, 0, 1)
+            assert front.is_open(), name
+            assert get(client, "broken-reason").startswith(rule), name
+            vds.equal(front.ask_u64(fronts.GET_STATUS) & 0x40, 0x40, name)
+            front.ask(fronts.GET_VRING_BASE, struct.pack("=II", 0, 0))
+            front.u64(fronts.SET_STATUS, 0)
+            front.u64(fronts.SET_FEATURES, front.features)
+            front.start_ring()
+            request(front)
+            vds.equal(get(client, "broken-reason"), "", name)
+            if num == 16:
+                front.address(0, **areas)
+                assert front.is_open(), name
+                assert get(client, "broken-reason").startswith(rule), name
+
+
+def test_a_refused_table_leaves_the_old_one_in_force():
+    """C3, C6, V7: memory without a ring that runs, whoever says so, and a log that is too short."""
+    def table(front, *regions):
+        payload = struct.pack("=II", len(regions), 0) + b"".join(regions)
+        return front.done(fronts.SET_MEM_TABLE, payload, [front.memory_fd] * len(regions))
+
+    with daemon() as ours, connect(ours) as front:
+        front.start(fronts.F_LOG_ALL)
+        client = ours.client()
+        for enabled in (1, 0):
+            front.ring(fronts.SET_VRING_ENABLE, 0, enabled)
+            assert not table(front, front.region(gpa=1 << 33, uva=1 << 50))
+            assert not table(front, front.region(), front.region(gpa=4096, uva=1 << 50))
+            assert not front.done(fronts.REM_MEM_REG, bytes(8) + front.region())
+            front.ring(fronts.SET_VRING_ENABLE, 0, 1)
+            request(front)
+            vds.equal(get(client, "broken-reason"), "")
+        log = os.memfd_create("log")
+        os.ftruncate(log, 4096)
+        front.ask(fronts.SET_LOG_BASE, struct.pack("=QQ", 4096, 0), [log])
+        far = front.region(gpa=1 << 40, uva=1 << 50)
+        assert not front.done(fronts.ADD_MEM_REG, bytes(8) + far, [front.memory_fd])
+        request(front)
+        vds.equal(client.command("x-query-virtio-status", path=PATH)["vhost-dev"]["n-mem-sections"], 1)
+        os.close(log)
+
+
+def test_memory_at_other_guest_addresses():
+    """The same user addresses, other guest addresses: the ring goes on, its base is counted on."""
+    with daemon() as ours, connect(ours) as front:
+        front.start()
+        request(front)
+        table = struct.pack("=II", 1, 0) + front.region(gpa=1 << 32)
+        assert front.done(fronts.SET_MEM_TABLE, table, [front.memory_fd])
+        front.put(0, [((1 << 32) + DATA, 64, WRITE)])
+        front.kick()
+        front.used(2)
+        base = front.ask(fronts.GET_VRING_BASE, struct.pack("=II", 0, 0))
+        vds.equal(struct.unpack("=II", base), (0, 2))
+
+
+def test_the_base_of_a_ring_that_was_never_enabled():
+    with daemon() as ours, connect(ours) as front:
+        front.negotiate()
+        front.share()
+        front.ring(fronts.SET_VRING_NUM, 0, 16)
+        front.ring(fronts.SET_VRING_BASE, 0, 5)
+        front.address(0)
+        front.u64(fronts.SET_VRING_KICK, 0, [front.kick_fd])
+        vds.equal(queue(ours.client())["last-avail-idx"], 5)
+        base = front.ask(fronts.GET_VRING_BASE, struct.pack("=II", 0, 0))
+        vds.equal(struct.unpack("=II", base), (0, 5))
+
+
 def test_features_again():
     """V11: SET_FEATURES does not disable rings."""
     with daemon() as ours, connect(ours) as front:

@@ -151,7 +151,6 @@ static const struct {
     {"C8", start_split, VDS_VHOST_USER_SET_VRING_BASE, UINT64_C(4) << 32, 0},
     {"C1", greet_only, VDS_VHOST_USER_SET_VRING_NUM, 0, 0},
     {"C1", greet_only, VDS_VHOST_USER_SET_VRING_NUM, UINT64_C(32769) << 32, 0},
-    {"C2", greet_only, VDS_VHOST_USER_SET_VRING_ADDR, 0, 0},
     {"V4", greet_only, VDS_VHOST_USER_SET_VRING_NUM, 2, 0},
     {"V4", greet_only, VDS_VHOST_USER_SET_VRING_NUM, UINT32_MAX, 0},
     {"V4", greet_only, VDS_VHOST_USER_SET_VRING_ADDR, 2, 0},
@@ -177,9 +176,6 @@ static void send_refused(Served *served, size_t i, bool ask)
     vds_vhost_user_message_init(&message, refusals[i].request);
     message.u.u64 = refusals[i].word;
     message.flags |= ask ? VDS_VHOST_USER_FLAG_NEED_REPLY : 0;
-    if (refusals[i].request == VDS_VHOST_USER_SET_VRING_ADDR && refusals[i].word == 0) {
-        message.u.address.desc = 1;
-    }
     front_send(&served->front, &message);
 }
 
