@@ -381,10 +381,36 @@ bool vds_vhost_user_decoder_finish(const VdsVhostUserDecoder *decoder, GError **
 
 /* ---- VdsVhostUserBackend: a device of ours, driven by a front-end ---------------- */
 
-/* One front-end at a time: a second one that connects waits until the first is gone.
+/* One front-end at a time: others that connect wait, in their order, until it leaves.  A
+ * few are accepted, so that they can be counted; the rest stay in the socket's backlog.
  * Whatever a front-end does wrong ends its connection at most; the device lives and takes
  * the next one.  All on the main loop; the device's driver is this, and nobody else. */
 typedef struct VdsVhostUserBackend VdsVhostUserBackend;
+
+/* What happens at the socket, and `text`: */
+typedef enum {
+    VDS_VHOST_USER_CONNECTED, /* a front-end connected; NULL */
+    VDS_VHOST_USER_LEFT,      /* it is gone; why it was disconnected, or "" */
+    VDS_VHOST_USER_REFUSED,   /* a message was refused, and the connection goes on; why */
+    VDS_VHOST_USER_WAITS,     /* another front-end waits; NULL */
+    VDS_VHOST_USER_HINT,      /* 2 s passed, and something is missing; the hint */
+    VDS_VHOST_USER_PAUSED,    /* accepting failed, and pauses for 1 s; why */
+} VdsVhostUserNewsKind;
+
+typedef struct {
+    VdsVhostUserNewsKind kind;
+    VdsVirtioDevice *device;
+    const char *path;    /* of the socket */
+    uint64_t connection; /* the number of the last connection, from 1 */
+    unsigned waiting;    /* front-ends */
+    int peer_pid;        /* CONNECTED, WAITS: the process, 0 when the system has none */
+    const char *text;    /* (nullable) */
+} VdsVhostUserNews;
+
+/* Called on the main loop; it must not use the back-end, nor free it. */
+typedef void (*VdsVhostUserNewsFunc)(const VdsVhostUserNews *news, void *user);
+
+enum { VDS_VHOST_USER_MAX_WAITING = 8 }; /* front-ends that are accepted and wait */
 
 typedef struct {
     const char *path;
@@ -398,6 +424,8 @@ typedef struct {
         *mailbox; /* borrowed; run by the main loop, and until the device is gone */
     GMainContext *context; /* (nullable) */
     VdsGuestQuota *quota;  /* (nullable) of what front-ends have mapped; all share it */
+    VdsVhostUserNewsFunc news; /* (nullable) */
+    void *news_user;
 } VdsVhostUserBackendConfig;
 
 /* What every back-end here can offer, as bits. */
@@ -421,4 +449,9 @@ bool vds_vhost_user_backend_is_connected(const VdsVhostUserBackend *backend);
 const char *vds_vhost_user_backend_get_reason(const VdsVhostUserBackend *backend);
 const char *vds_vhost_user_backend_get_refusal(const VdsVhostUserBackend *backend);
 uint64_t vds_vhost_user_backend_get_connections(const VdsVhostUserBackend *backend);
+/* How many front-ends wait, VDS_VHOST_USER_MAX_WAITING at most. */
+unsigned vds_vhost_user_backend_count_waiting(const VdsVhostUserBackend *backend);
+/* What the connected peer has not sent for 2 s, and the likely reason: no message at all,
+ * or no guest memory after SET_FEATURES.  "" when nothing is missing.  (transfer full) */
+char *vds_vhost_user_backend_get_hint(const VdsVhostUserBackend *backend);
 uint64_t vds_vhost_user_backend_get_messages(const VdsVhostUserBackend *backend);

@@ -249,5 +249,6 @@ bool vds_backend_message(void *user, VdsVhostUserMessage *message, GError **erro
         !handlers[message->request](backend, message, &reply, &why)) {
         return refuse(backend, message, why, error);
     }
+    vds_backend_hint_message(backend);
     return answer(backend, message, &reply, error);
 }

@@ -73,7 +73,11 @@ struct VdsVhostUserBackend {
     GSource *waiting;       /* (nullable) for the next connection */
     VdsVhostUserLink *link; /* (nullable) the front-end */
     uint64_t connections, messages;
-    char *reason, *refusal; /* (nullable) */
+    char *reason, *refusal;    /* (nullable) */
+    VdsVhostUserNewsFunc news; /* (nullable) */
+    void *news_user;
+    GQueue waiters; /* VdsBackendWaiter: front-ends after this one, oldest first */
+    GSource *next;  /* (nullable) the first of them is about to be served */
 
     /* The connection's. */
     VdsGuestShare *share;      /* (nullable) of the quota */
@@ -81,6 +85,10 @@ struct VdsVhostUserBackend {
     uint64_t protocol;         /* features that were negotiated */
     uint64_t features;         /* the last SET_FEATURES */
     bool has_features;
+    uint64_t before;       /* `messages` when it began */
+    int64_t begun_us;      /* when it began, and when SET_FEATURES arrived, 0: not yet; */
+    int64_t features_us;   /* monotonic */
+    GSource *patience;     /* (nullable) until a hint is due */
     bool lived;            /* a ring was started since the device was reset */
     uint8_t status;        /* the last SET_STATUS */
     VdsGuestMap *map;      /* (nullable) without the log */
@@ -103,8 +111,28 @@ static inline bool vds_backend_has(const VdsVhostUserBackend *backend, unsigned 
 
 /* backend-messages.c: one message.  The link's callback. */
 bool vds_backend_message(void *user, VdsVhostUserMessage *message, GError **error);
-/* Remembers why a message was refused. */
+/* Remembers why a message was refused, and reports it. */
 void vds_backend_refuse(VdsVhostUserBackend *backend, const GError *why);
+
+/* backend-news.c: what is reported, and hints. */
+void vds_backend_report(const VdsVhostUserBackend *backend, VdsVhostUserNewsKind kind,
+                        const char *text);
+/* The same of a socket's peer. */
+void vds_backend_report_peer(const VdsVhostUserBackend *backend,
+                             VdsVhostUserNewsKind kind, int fd);
+/* A connection begins, a message was handled, the connection ends. */
+void vds_backend_hint_begin(VdsVhostUserBackend *backend);
+void vds_backend_hint_message(VdsVhostUserBackend *backend);
+void vds_backend_hint_end(VdsVhostUserBackend *backend);
+
+/* backend-waiters.c: front-ends that connected while another one is served. */
+void vds_backend_waiter_add(VdsVhostUserBackend *backend, int fd /* (transfer full) */);
+/* The descriptor of the oldest; -1: none.  (transfer full) */
+int vds_backend_waiter_take(VdsVhostUserBackend *backend);
+void vds_backend_waiters_clear(VdsVhostUserBackend *backend);
+
+/* backend.c: listens again, if there is room for one more. */
+void vds_backend_listen(VdsVhostUserBackend *backend);
 
 /* A handler: the message's name is `name` in errors; what it does not steal is closed. */
 typedef bool (*VdsBackendHandler)(VdsVhostUserBackend *backend,

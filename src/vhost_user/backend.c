@@ -16,10 +16,16 @@ static void backend_wait(VdsVhostUserBackend *backend);
 
 /* ---- for people ------------------------------------------------------------------ */
 
-void vds_backend_refuse(VdsVhostUserBackend *backend, const GError *why)
+static void note_refusal(VdsVhostUserBackend *backend, const GError *why)
 {
     g_free(backend->refusal);
     backend->refusal = g_strdup(why->message);
+}
+
+void vds_backend_refuse(VdsVhostUserBackend *backend, const GError *why)
+{
+    note_refusal(backend, why);
+    vds_backend_report(backend, VDS_VHOST_USER_REFUSED, why->message);
 }
 
 bool vds_vhost_user_backend_is_connected(const VdsVhostUserBackend *backend)
@@ -85,8 +91,10 @@ static void backend_leave(VdsVhostUserBackend *backend, const char *reason)
     backend->features = 0;
     backend->has_features = false;
     backend->status = 0;
+    vds_backend_hint_end(backend);
     g_free(backend->reason);
     backend->reason = g_strdup(reason);
+    vds_backend_report(backend, VDS_VHOST_USER_LEFT, backend->reason);
 }
 
 static void link_closed(void *user, const GError *why)
@@ -94,7 +102,7 @@ static void link_closed(void *user, const GError *why)
     VdsVhostUserBackend *backend = user;
 
     if (why) {
-        vds_backend_refuse(backend, why);
+        note_refusal(backend, why);
     }
     backend_leave(backend, why ? why->message : "");
     backend_wait(backend);
@@ -114,9 +122,10 @@ static void backend_open(VdsVhostUserBackend *backend, int fd)
 {
     static const VdsVhostUserLinkOps ops = {vds_backend_message, link_closed};
 
-    clear_source(&backend->waiting);
     backend->connections++;
     backend->share = backend->quota ? vds_guest_share_new(backend->quota) : NULL;
+    vds_backend_hint_begin(backend);
+    vds_backend_report_peer(backend, VDS_VHOST_USER_CONNECTED, fd);
     backend->link = vds_vhost_user_link_new(backend->context, fd, VDS_VHOST_USER_MAIN,
                                             false, &ops, backend);
 }
@@ -129,9 +138,12 @@ static void backend_sleep(VdsVhostUserBackend *backend, unsigned ms, GSourceFunc
     g_source_attach(backend->waiting, backend->context);
 }
 
-static gboolean wait_again(gpointer user)
+static gboolean listen_again(gpointer user)
 {
-    backend_wait(user);
+    VdsVhostUserBackend *backend = user;
+
+    clear_source(&backend->waiting);
+    vds_backend_listen(backend);
     return G_SOURCE_REMOVE;
 }
 
@@ -140,12 +152,30 @@ static gboolean accept_one(gint listen_fd, GIOCondition events, gpointer user)
     VdsVhostUserBackend *backend = user;
     int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
-    if (fd >= 0) {
+    if (fd >= 0 && (backend->link || backend->waiters.length > 0)) {
+        vds_backend_waiter_add(backend, fd);
+        vds_backend_listen(backend);
+    } else if (fd >= 0) {
         backend_open(backend, fd);
     } else if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-        backend_sleep(backend, PAUSE_MS, wait_again);
+        vds_backend_report(backend, VDS_VHOST_USER_PAUSED, g_strerror(errno));
+        backend_sleep(backend, PAUSE_MS, listen_again);
     }
     return G_SOURCE_CONTINUE;
+}
+
+/* A pause goes on unless enough front-ends wait. */
+void vds_backend_listen(VdsVhostUserBackend *backend)
+{
+    bool full = backend->waiters.length >= VDS_VHOST_USER_MAX_WAITING;
+
+    if (full) {
+        clear_source(&backend->waiting);
+    } else if (!full && !backend->waiting) {
+        backend->waiting = g_unix_fd_source_new(backend->listen_fd, G_IO_IN);
+        g_source_set_callback(backend->waiting, G_SOURCE_FUNC(accept_one), backend, NULL);
+        g_source_attach(backend->waiting, backend->context);
+    }
 }
 
 static gboolean connect_again(gpointer user)
@@ -155,6 +185,7 @@ static gboolean connect_again(gpointer user)
     int fd = vds_unix_connect(backend->path, &why);
 
     if (fd >= 0) {
+        clear_source(&backend->waiting);
         backend_open(backend, fd);
         return G_SOURCE_REMOVE;
     }
@@ -163,14 +194,36 @@ static gboolean connect_again(gpointer user)
     return G_SOURCE_CONTINUE;
 }
 
+static gboolean serve_next(gpointer user)
+{
+    VdsVhostUserBackend *backend = user;
+    int fd = backend->link ? -1 : vds_backend_waiter_take(backend);
+
+    clear_source(&backend->next);
+    if (fd >= 0) {
+        backend_open(backend, fd);
+        vds_backend_listen(backend);
+    }
+    return G_SOURCE_REMOVE;
+}
+
+/* Not at once: the last connection's link may still be on the stack. */
+static void serve_next_later(VdsVhostUserBackend *backend)
+{
+    if (backend->waiters.length > 0 && !backend->next) {
+        backend->next = g_idle_source_new();
+        g_source_set_priority(backend->next, G_PRIORITY_DEFAULT);
+        g_source_set_callback(backend->next, serve_next, backend, NULL);
+        g_source_attach(backend->next, backend->context);
+    }
+}
+
 /* For the next connection. */
 static void backend_wait(VdsVhostUserBackend *backend)
 {
-    clear_source(&backend->waiting);
     if (backend->server) {
-        backend->waiting = g_unix_fd_source_new(backend->listen_fd, G_IO_IN);
-        g_source_set_callback(backend->waiting, G_SOURCE_FUNC(accept_one), backend, NULL);
-        g_source_attach(backend->waiting, backend->context);
+        vds_backend_listen(backend);
+        serve_next_later(backend);
     } else if (backend->reconnect_s > 0) {
         backend_sleep(backend, backend->reconnect_s * 1000, connect_again);
     }
@@ -243,6 +296,9 @@ VdsVhostUserBackend *vds_vhost_user_backend_new(const VdsVhostUserBackendConfig 
     backend->state_fd = -1;
     backend->log_fd = -1;
     backend->repeats = g_array_new(false, false, sizeof(VdsBackendRepeat));
+    backend->news = config->news;
+    backend->news_user = config->news_user;
+    g_queue_init(&backend->waiters);
     backend->n_rings = config->n_rings ? MIN(config->n_rings, VDS_BACKEND_MAX_RINGS)
                                        : count_rings(device);
     backend->queue_num = backend->n_rings / MAX(config->rings_a_queue, 1);
@@ -260,6 +316,8 @@ void vds_vhost_user_backend_free(VdsVhostUserBackend *backend)
         return;
     }
     backend_leave(backend, "");
+    vds_backend_waiters_clear(backend);
+    clear_source(&backend->next);
     clear_source(&backend->waiting);
     clear_source(&backend->interrupts);
     if (backend->listen_fd >= 0) {
