@@ -84,6 +84,7 @@ typedef struct {
     bool kvm;         /* an accelerator asked for is KVM */
     char *pidfile;    /* (nullable) */
     bool daemonize;
+    char *log_path; /* (nullable) -D: standard error */
     bool show_version, show_help;
     char *device_help; /* (nullable) the driver that -device is to explain; "" all */
     char *device_help_origin;

@@ -72,6 +72,19 @@ char *vds_cmds_hmp(VdsCmds *cmds, const char *line);
 
 /* The SHUTDOWN event. */
 void vds_cmds_emit_shutdown(VdsCmds *cmds, VdsShutdownCause cause);
+/* VIRTQUEUE_ERROR; `served`: the device's driver is a front-end. */
+void vds_cmds_emit_fault(VdsCmds *cmds, const VdsMachineFault *fault, bool served);
+
+/* A front-end connected or left.  All borrowed for the call. */
+typedef struct {
+    const char *id; /* (nullable) of the device */
+    const char *path, *socket;
+    uint64_t connection; /* counts from 1 */
+    bool connected;
+    const char *reason; /* (nullable) it was disconnected */
+} VdsCmdsFrontEnd;
+/* VHOST_USER_CONNECTED, VHOST_USER_DISCONNECTED. */
+void vds_cmds_emit_front_end(VdsCmds *cmds, const VdsCmdsFrontEnd *front_end);
 
 /* The row of device kind virtio-replay, for main's table. */
 extern const VdsDeviceClass vds_cmds_replay_class;

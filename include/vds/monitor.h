@@ -57,6 +57,10 @@ typedef struct VdsMonitor VdsMonitor;
 /* `server` and `human` are borrowed and outlive the monitor. */
 VdsMonitor *vds_monitor_new(GMainContext *context, const VdsQmpServer *server,
                             const VdsMonitorHuman *human);
+/* Called on the main loop when a listener stops accepting for a while: no descriptor is
+ * left, or it has all the sessions it may have. `name` is its label or path. */
+typedef void (*VdsMonitorNewsFunc)(const char *name, const char *text, void *user);
+void vds_monitor_set_news(VdsMonitor *monitor, VdsMonitorNewsFunc news, void *user);
 /* Closes every listener and session; socket files are removed. */
 void vds_monitor_free(VdsMonitor *monitor); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMonitor, vds_monitor_free)

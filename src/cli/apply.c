@@ -217,6 +217,18 @@ bool vds_cli_apply_pidfile(VdsCliParse *parse, const VdsCliRow *row, const char 
     return true;
 }
 
+bool vds_cli_apply_log(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                       GError **error)
+{
+    if (argument[0] == '\0') {
+        g_set_error(error, VDS_CLI_ERROR, VDS_CLI_ERROR_VALUE, "the path is empty");
+        return false;
+    }
+    g_free(parse->options->log_path);
+    parse->options->log_path = g_strdup(argument);
+    return true;
+}
+
 bool vds_cli_apply_daemonize(VdsCliParse *parse, const VdsCliRow *row,
                              const char *argument, GError **error)
 {

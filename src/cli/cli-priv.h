@@ -108,6 +108,8 @@ bool vds_cli_apply_global(VdsCliParse *parse, const VdsCliRow *row, const char *
                           GError **error);
 bool vds_cli_apply_pidfile(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
                            GError **error);
+bool vds_cli_apply_log(VdsCliParse *parse, const VdsCliRow *row, const char *argument,
+                       GError **error);
 bool vds_cli_apply_daemonize(VdsCliParse *parse, const VdsCliRow *row,
                              const char *argument, GError **error);
 bool vds_cli_apply_paused(VdsCliParse *parse, const VdsCliRow *row, const char *argument,

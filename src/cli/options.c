@@ -34,6 +34,7 @@ void vds_options_free(VdsOptions *options)
         g_free(options->machine_origin);
         vds_props_free(options->machine_props);
         g_free(options->pidfile);
+        g_free(options->log_path);
         g_free(options->device_help);
         g_free(options->device_help_origin);
         g_free(options);

@@ -16,7 +16,20 @@ struct VdsCmds {
     const VdsEventSink *sink; /* borrowed */
     VdsArena *hmp_arena;      /* reset after each line */
     bool migration_events;    /* migrate-set-capabilities */
+    GHashTable *throttled;    /* key -> VdsThrottleSlot */
 };
+
+/* throttle.c: an event that may come too often. */
+typedef struct VdsThrottleSlot VdsThrottleSlot;
+typedef struct {
+    void (*emit)(VdsCmds *cmds, const void *news);
+    void *news; /* (transfer full) */
+    GDestroyNotify free;
+} VdsThrottled;
+
+/* Now or later, or never where a newer one of the same key follows soon. */
+void vds_throttle_emit(VdsCmds *cmds, const char *key, VdsThrottled event);
+void vds_throttle_free(VdsCmds *cmds);
 
 /* Nested members get dotted names.  (transfer full) (nullable): too large */
 VdsProps *vds_cmds_to_props(const VdsQapiType *type, const void *object);

@@ -103,6 +103,7 @@ VdsCmds *vds_cmds_new(VdsMachine *machine, const VdsCmdsHost *host,
     cmds->host = host;
     cmds->sink = sink;
     cmds->hmp_arena = vds_arena_new();
+    cmds->throttled = g_hash_table_new(g_str_hash, g_str_equal);
     vds_machine_set_listener(machine, &listener);
     return cmds;
 }
@@ -112,6 +113,7 @@ void vds_cmds_free(VdsCmds *cmds)
     if (cmds) {
         vds_machine_set_listener(cmds->machine, NULL);
         vds_arena_free(cmds->hmp_arena);
+        vds_throttle_free(cmds);
         g_free(cmds);
     }
 }

@@ -69,9 +69,10 @@ bool vds_main_daemon_start(int *ready_fd, GError **error)
 bool vds_main_daemon_ready(int *ready_fd)
 {
     VDS_AUTO_FD null_fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    int last_fd = vds_main_stderr_is_journal() ? STDOUT_FILENO : STDERR_FILENO;
     bool told;
 
-    for (int fd = STDIN_FILENO; null_fd >= 0 && fd <= STDERR_FILENO; fd++) {
+    for (int fd = STDIN_FILENO; null_fd >= 0 && fd <= last_fd; fd++) {
         dup2(null_fd, fd);
     }
     told = write(*ready_fd, "", 1) == 1;

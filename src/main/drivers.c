@@ -68,6 +68,11 @@ static bool is_foreign(void *user, const VdsVirtioDevice *device)
     return vds_main_served_has(((VdsMainDrivers *)user)->served, device);
 }
 
+bool vds_main_drivers_serve(const VdsMainDrivers *drivers, const VdsVirtioDevice *device)
+{
+    return vds_main_served_has(drivers->served, device);
+}
+
 static bool resume(void *user, GError **error)
 {
     return vds_guest_resume(((VdsMainDrivers *)user)->guest, error);
@@ -114,6 +119,8 @@ SHOW_SERVED(connections)
 SHOW_SERVED(messages)
 SHOW_SERVED(reason)
 SHOW_SERVED(refusal)
+SHOW_SERVED(waiting)
+SHOW_SERVED(hint)
 
 static const VdsLiveProperty properties[] = {
     {"guest-errors", "uint64", show_errors, NULL},
@@ -124,11 +131,13 @@ static const VdsLiveProperty properties[] = {
     {"vhost-user-messages", "uint64", show_messages, is_foreign},
     {"vhost-user-disconnect-reason", "str", show_reason, is_foreign},
     {"vhost-user-last-refusal", "str", show_refusal, is_foreign},
+    {"vhost-user-waiting", "uint64", show_waiting, is_foreign},
+    {"vhost-user-hint", "str", show_hint, is_foreign},
     {NULL, NULL, NULL, NULL},
 };
 
 VdsMainDrivers *vds_main_drivers_start(VdsMachine *machine, GMainContext *context,
-                                       VdsMailbox *mailbox)
+                                       VdsVhostUserNewsFunc news, void *news_user)
 {
     VdsMainDrivers *drivers = g_new0(VdsMainDrivers, 1);
     const VdsMachineGuest hooks = {
@@ -143,7 +152,8 @@ VdsMainDrivers *vds_main_drivers_start(VdsMachine *machine, GMainContext *contex
     };
 
     drivers->guest = vds_guest_new(vds_machine_get_ram(machine));
-    drivers->served = vds_main_served_new(context, mailbox);
+    drivers->served = vds_main_served_new(
+        context, vds_machine_open_mailbox(machine, NULL), news, news_user);
     vds_machine_set_guest(machine, &hooks);
     return drivers;
 }

@@ -11,7 +11,9 @@ struct VdsMainServed {
     GMainContext *context; /* borrowed */
     VdsMailbox *mailbox;   /* borrowed: the machine's */
     VdsGuestQuota *quota;  /* owned: of what front-ends have mapped */
-    GHashTable *backends;  /* VdsVirtioDevice (borrowed) -> VdsVhostUserBackend */
+    VdsVhostUserNewsFunc news;
+    void *news_user;
+    GHashTable *backends; /* VdsVirtioDevice (borrowed) -> VdsVhostUserBackend */
 };
 
 static void backend_free(void *backend)
@@ -19,13 +21,16 @@ static void backend_free(void *backend)
     vds_vhost_user_backend_free(backend);
 }
 
-VdsMainServed *vds_main_served_new(GMainContext *context, VdsMailbox *mailbox)
+VdsMainServed *vds_main_served_new(GMainContext *context, VdsMailbox *mailbox,
+                                   VdsVhostUserNewsFunc news, void *news_user)
 {
     VdsMainServed *served = g_new0(VdsMainServed, 1);
 
     served->context = context;
     served->mailbox = mailbox;
     served->quota = vds_guest_quota_new_of_process();
+    served->news = news;
+    served->news_user = news_user;
     served->backends = g_hash_table_new_full(NULL, NULL, NULL, backend_free);
     return served;
 }
@@ -80,6 +85,8 @@ bool vds_main_served_plug(VdsMainServed *served, VdsVirtioDevice *device,
         .mailbox = served->mailbox,
         .context = served->context,
         .quota = served->quota,
+        .news = served->news,
+        .news_user = served->news_user,
     };
     VdsVhostUserBackend *backend = vds_vhost_user_backend_new(&config, device, error);
 
@@ -141,4 +148,16 @@ void vds_main_served_show_refusal(const VdsMainServed *served,
 {
     vds_prop_show_string(
         value, g_strdup(vds_vhost_user_backend_get_refusal(find(served, device))));
+}
+
+void vds_main_served_show_waiting(const VdsMainServed *served,
+                                  const VdsVirtioDevice *device, VdsProp *value)
+{
+    vds_prop_show_uint(value, vds_vhost_user_backend_count_waiting(find(served, device)));
+}
+
+void vds_main_served_show_hint(const VdsMainServed *served, const VdsVirtioDevice *device,
+                               VdsProp *value)
+{
+    vds_prop_show_string(value, vds_vhost_user_backend_get_hint(find(served, device)));
 }

@@ -33,6 +33,8 @@ typedef struct {
     VdsMainPidfile *pidfile;
     GPtrArray *classes; /* the rows, NULL-terminated: borrowed by the machine */
     VdsMachine *machine;
+    VdsMainLog *log;
+    VdsMainWatch watch;
     VdsMainDrivers *drivers;
     GSource *news; /* of its mailbox */
     VdsCmdsHost host;
@@ -117,7 +119,10 @@ static gboolean on_signal(int fd, GIOCondition condition, void *user)
     int number = vds_main_signals_read(fd, &from);
 
     if (number != 0) {
-        vds_main_report("terminating on signal %d from pid %d", number, (int)from);
+        g_autofree char *text =
+            g_strdup_printf("terminating on signal %d from pid %d", number, (int)from);
+
+        vds_main_log_always(server->log, text);
         on_end(server, VDS_SHUTDOWN_SIGNAL);
     }
     return G_SOURCE_CONTINUE;
@@ -162,6 +167,25 @@ static bool report_at(const char *origin, GError *error)
     return false;
 }
 
+static bool start_log(VdsMainServer *server)
+{
+    const char *path = server->options->log_path;
+    GError *error = NULL;
+
+    server->log = vds_main_log_new(path, server->context, &error);
+    if (!server->log) {
+        g_autofree char *origin = g_strdup_printf("-D %s", path);
+
+        return report_at(origin, error);
+    }
+    server->watch = (VdsMainWatch){.log = server->log,
+                                   .machine = &server->machine,
+                                   .drivers = &server->drivers,
+                                   .cmds = &server->cmds,
+                                   .ending = &server->ending};
+    return true;
+}
+
 static bool start_process(VdsMainServer *server)
 {
     const char *path = server->options->pidfile;
@@ -176,6 +200,9 @@ static bool start_process(VdsMainServer *server)
         }
     }
     server->context = g_main_context_new();
+    if (!start_log(server)) {
+        return false;
+    }
     server->signals = g_unix_fd_source_new(server->signal_fd, G_IO_IN);
     g_source_set_callback(server->signals, G_SOURCE_FUNC(on_signal), server, NULL);
     g_source_attach(server->signals, server->context);
@@ -263,9 +290,9 @@ static bool start_machine(VdsMainServer *server)
     if (!start_news(server) || !start_backends(server) || !start_memory(server)) {
         return false;
     }
-    server->drivers =
-        vds_main_drivers_start(server->machine, server->context,
-                               vds_machine_open_mailbox(server->machine, NULL));
+    server->drivers = vds_main_drivers_start(server->machine, server->context,
+                                             vds_main_watch_front_end, &server->watch);
+    vds_machine_set_fault_func(server->machine, vds_main_watch_fault, &server->watch);
     for (unsigned i = 0; i < options->devices->len; i++) {
         const VdsDeviceOption *device = g_ptr_array_index(options->devices, i);
 
@@ -380,6 +407,7 @@ static bool start_monitors(VdsMainServer *server)
     const GPtrArray *mons = server->options->mons;
 
     server->monitor = vds_monitor_new(server->context, &server->qmp, &server->human);
+    vds_monitor_set_news(server->monitor, vds_main_watch_monitor, &server->watch);
     for (unsigned i = 0; i < mons->len; i++) {
         if (!start_monitor(server, g_ptr_array_index(mons, i))) {
             return false;
@@ -451,12 +479,17 @@ static void source_clear(GSource **source)
 static void server_clear(VdsMainServer *server)
 {
     g_clear_pointer(&server->monitor, vds_monitor_free);
-    vds_cmds_free(server->cmds);
+    server->ending = true; /* what is taken apart is no news */
+    if (server->machine) {
+        vds_machine_set_fault_func(server->machine, NULL, NULL);
+    }
+    g_clear_pointer(&server->cmds, vds_cmds_free);
     vds_main_drivers_stop(server->machine, server->drivers);
     source_clear(&server->news);
     vds_machine_free(server->machine);
     g_clear_pointer(&server->classes, g_ptr_array_unref);
     source_clear(&server->signals);
+    vds_main_log_free(server->log);
     if (server->context) {
         g_main_context_unref(server->context);
     }

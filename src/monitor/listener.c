@@ -69,6 +69,24 @@ static void listener_serve(VdsMonitorListener *listener, int fd)
                                                         .listener = listener});
 }
 
+static void listener_report(const VdsMonitorListener *listener, const char *format, ...)
+    G_GNUC_PRINTF(2, 3);
+
+static void listener_report(const VdsMonitorListener *listener, const char *format, ...)
+{
+    const VdsMonitor *monitor = listener->monitor;
+    const char *name = listener->label ? listener->label : listener->path;
+    g_autofree char *text = NULL;
+    va_list args;
+
+    if (monitor->news) {
+        va_start(args, format);
+        text = g_strdup_vprintf(format, args);
+        va_end(args);
+        monitor->news(name ? name : "?", text, monitor->news_user);
+    }
+}
+
 /* True when there may be more to accept. */
 static bool listener_accept(VdsMonitorListener *listener)
 {
@@ -76,12 +94,21 @@ static bool listener_accept(VdsMonitorListener *listener)
 
     if (fd >= 0) {
         listener_serve(listener, fd);
-        return listener->n_sessions < VDS_MONITOR_MAX_SESSIONS;
+        if (listener->n_sessions < VDS_MONITOR_MAX_SESSIONS) {
+            return true;
+        }
+        listener_report(listener, "%u clients are connected, others wait",
+                        listener->n_sessions);
+        return false;
     }
     if (errno == EINTR || errno == ECONNABORTED) {
         return true;
     }
-    listener->paused = errno != EAGAIN;
+    if (errno != EAGAIN) {
+        listener->paused = true;
+        listener_report(listener, "accepting clients pauses for 1 s: %s",
+                        g_strerror(errno));
+    }
     return false;
 }
 

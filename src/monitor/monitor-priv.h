@@ -31,6 +31,8 @@ struct VdsMonitor {
     uint8_t *scratch;        /* one for all reads: nothing stays in it between turns */
     unsigned next_group;     /* of listeners that one vds_monitor_add() opened */
     bool has_stdio;
+    VdsMonitorNewsFunc news; /* (nullable) */
+    void *news_user;
 };
 
 /* ---- protocol: what is spoken on a connection (human.c, session.c) -------------------

@@ -285,6 +285,12 @@ bool vds_monitor_is_connected(const VdsMonitor *monitor, const char *label)
     return false;
 }
 
+void vds_monitor_set_news(VdsMonitor *monitor, VdsMonitorNewsFunc news, void *user)
+{
+    monitor->news = news;
+    monitor->news_user = user;
+}
+
 unsigned vds_monitor_count_sessions(const VdsMonitor *monitor)
 {
     return monitor->sessions.length;

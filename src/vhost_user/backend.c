@@ -150,7 +150,12 @@ static gboolean listen_again(gpointer user)
 static gboolean accept_one(gint listen_fd, GIOCondition events, gpointer user)
 {
     VdsVhostUserBackend *backend = user;
-    int fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
+    int fd;
+
+    if (backend->link && vds_vhost_user_link_is_hung_up(backend->link)) {
+        return G_SOURCE_CONTINUE; /* one that takes its place does not wait */
+    }
+    fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
     if (fd >= 0 && (backend->link || backend->waiters.length > 0)) {
         vds_backend_waiter_add(backend, fd);

@@ -25,5 +25,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsVhostUserLink, vds_vhost_user_link_free)
 bool vds_vhost_user_link_send(VdsVhostUserLink *link, VdsVhostUserMessage *message,
                               GError **error);
 unsigned vds_vhost_user_link_get_pending(const VdsVhostUserLink *link); /* messages */
+/* The peer closed its end; `closed` follows when all that it sent before was read. */
+bool vds_vhost_user_link_is_hung_up(const VdsVhostUserLink *link);
 /* Messages stay in the socket. */
 void vds_vhost_user_link_set_paused(VdsVhostUserLink *link, bool paused);

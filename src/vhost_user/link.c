@@ -4,6 +4,7 @@
  * Refuses to know what messages mean.  unix(7), SCM_RIGHTS.
  */
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 #include <sys/socket.h>
 
@@ -323,6 +324,13 @@ void vds_vhost_user_link_free(VdsVhostUserLink *link)
     g_source_destroy(&link->source);
     vds_fd_close(&link->fd);
     g_source_unref(&link->source); /* GLib holds one during a turn */
+}
+
+bool vds_vhost_user_link_is_hung_up(const VdsVhostUserLink *link)
+{
+    struct pollfd at = {.fd = link->fd};
+
+    return poll(&at, 1, 0) == 1 && (at.revents & POLLHUP);
 }
 
 void vds_vhost_user_link_set_paused(VdsVhostUserLink *link, bool paused)
