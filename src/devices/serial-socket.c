@@ -11,38 +11,71 @@
 #include <sys/epoll.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <unistd.h>
 
 #include "serial-socket-priv.h"
 
 typedef struct addrinfo AddrInfo;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AddrInfo, freeaddrinfo)
 
-/* The in and the out half; takes the descriptor. */
-static void take(VdsSerialWire *wire, int fd)
+enum { PAUSE_NS = 1000000000 }; /* when there are no descriptors left */
+
+/* The in half, and the out half at the place of `spare`.  Takes both descriptors. */
+static bool take(VdsSerialWire *wire, int fd, int spare)
 {
     const int on = 1;
 
+    if (dup3(fd, spare, O_CLOEXEC) < 0) { /* the limit was lowered just now */
+        vds_fd_close(&fd);
+        vds_fd_close(&spare);
+        return false;
+    }
     setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on)); /* refused by unix */
     wire->hung_up = false;
     wire->in_fd = fd;
-    wire->out_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-    if (wire->out_fd < 0) {
-        vds_fd_close(&wire->in_fd);
-    }
+    wire->out_fd = spare;
+    return true;
+}
+
+/* A descriptor for take(), before there is a connection that could be lost for want of
+ * one. */
+static int make_spare(int any)
+{
+    return fcntl(any, F_DUPFD_CLOEXEC, 0);
 }
 
 /* ---- server ------------------------------------------------------------------------ */
 
+/* Who waits is accepted after a second: descriptors may be back by then. */
+static void listen_pause(VdsSerialWire *wire)
+{
+    if (vds_wire_wake_after(wire, PAUSE_NS)) {
+        vds_io_watch_set_events(wire->listen_watch, 0);
+    }
+}
+
+void vds_wire_accept_again(VdsSerialWire *wire)
+{
+    if (wire->listen_watch) {
+        vds_io_watch_set_events(wire->listen_watch, EPOLLIN);
+    }
+}
+
 static void on_client(uint32_t events, void *user)
 {
     VdsSerialWire *wire = user;
-    int fd = accept4(wire->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    VDS_AUTO_FD spare = make_spare(wire->listen_fd);
+    int fd = spare < 0
+                 ? -1
+                 : accept4(wire->listen_fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
 
     if (fd < 0) {
-        return; /* gone again, or no descriptor is left: asked again */
+        if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
+            listen_pause(wire);
+        }
+        return;
     }
-    take(wire, fd);
-    if (vds_serial_wire_is_open(wire)) {
+    if (take(wire, fd, vds_fd_steal(&spare))) {
         vds_io_watch_set_events(wire->listen_watch, 0);
         vds_wire_watch(wire);
         wire->ops->changed(wire->user);
@@ -54,34 +87,24 @@ static bool bind_listen(int fd, const struct sockaddr *address, socklen_t len)
     return bind(fd, address, len) == 0 && listen(fd, 1) == 0;
 }
 
-/* A path that a dead server left behind is free. */
-static bool is_stale(const struct sockaddr_un *address)
+/* The same rules for the file as for monitors' and vhost-user's. */
+static bool listen_unix(VdsSerialWire *wire, const char *path, GError **error)
 {
-    VDS_AUTO_FD fd = -1;
-    struct stat info;
+    g_autoptr(GError) why = NULL;
 
-    if (lstat(address->sun_path, &info) != 0 || !S_ISSOCK(info.st_mode)) {
+    wire->listen_fd = vds_unix_listen(path, &wire->identity, &why);
+    if (wire->listen_fd < 0 && why->code == VDS_UTIL_ERROR_ADDRESS) {
+        g_set_error_literal(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
+                            why->message);
         return false;
     }
-    fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    return fd >= 0 &&
-           connect(fd, (const struct sockaddr *)address, sizeof(*address)) != 0 &&
-           errno == ECONNREFUSED;
-}
-
-static bool listen_unix(VdsSerialWire *wire, const struct sockaddr_un *address,
-                        GError **error)
-{
-    const struct sockaddr *plain = (const struct sockaddr *)address;
-
-    if (is_stale(address)) {
-        unlink(address->sun_path);
+    if (wire->listen_fd < 0) {
+        g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
+                    "Failed to bind socket to '%.*s': %s", vds_name_len(path), path,
+                    why->message);
+        return false;
     }
-    wire->listen_fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    if (wire->listen_fd < 0 || !bind_listen(wire->listen_fd, plain, sizeof(*address))) {
-        return vds_wire_fail(error, "Failed to bind socket to", address->sun_path);
-    }
-    wire->listen_path = g_strdup(address->sun_path);
+    wire->listen_path = g_strdup(path);
     return true;
 }
 
@@ -110,8 +133,8 @@ static bool listen_tcp(VdsSerialWire *wire, const AddrInfo *found, const char *n
 
 static void retry_later(VdsSerialWire *wire)
 {
-    if (wire->reconnect_ns != 0 && wire->timer) {
-        vds_io_timer_set(wire->timer, wire->reconnect_ns, 0);
+    if (wire->reconnect_ns != 0) {
+        vds_wire_wake_after(wire, wire->reconnect_ns);
     }
 }
 
@@ -120,18 +143,21 @@ static bool connect_far(VdsSerialWire *wire)
 {
     VDS_AUTO_FD fd =
         socket(wire->far.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    VDS_AUTO_FD spare = fd < 0 ? -1 : make_spare(fd);
+    bool connecting = false, taken;
 
-    if (fd < 0) {
+    if (spare < 0) {
         return false;
     }
     if (connect(fd, (const struct sockaddr *)&wire->far, wire->far_len) != 0) {
         if (errno != EINPROGRESS) {
             return false;
         }
-        wire->connecting = true;
+        connecting = true;
     }
-    take(wire, vds_fd_steal(&fd));
-    return wire->out_fd >= 0;
+    taken = take(wire, vds_fd_steal(&fd), vds_fd_steal(&spare));
+    wire->connecting = taken && connecting;
+    return taken;
 }
 
 void vds_wire_reconnect(VdsSerialWire *wire)
@@ -175,32 +201,41 @@ void vds_wire_disconnect(VdsSerialWire *wire)
     vds_fd_close(&wire->in_fd);
     vds_fd_close(&wire->out_fd);
     wire->connecting = wire->hung_up = false;
-    if (wire->listen_watch) {
-        vds_io_watch_set_events(wire->listen_watch, EPOLLIN);
+    if (was_open) {
+        wire->left = true;
+        vds_wire_wake_after(wire, 1);
+    } else {
+        retry_later(wire);
     }
+}
+
+void vds_wire_tell_left(VdsSerialWire *wire)
+{
+    wire->left = false;
+    vds_wire_accept_again(wire);
     retry_later(wire);
-    if (was_open && wire->thread) {
-        wire->ops->changed(wire->user);
-    }
+    wire->ops->changed(wire->user);
 }
 
 void vds_wire_socket_start(VdsSerialWire *wire)
 {
-    uint32_t events = EPOLLIN;
+    uint32_t events = wire->out_fd < 0 && !wire->left ? EPOLLIN : 0;
 
-    if (wire->listen_fd >= 0) {
-        wire->listen_watch =
-            vds_io_watch_new(wire->thread, wire->listen_fd, wire->out_fd < 0 ? events : 0,
-                             on_client, wire, NULL);
-    } else if (wire->is_socket && wire->out_fd < 0) {
+    if (wire->left) { /* the stop came in between */
+        vds_wire_wake_after(wire, 1);
+    } else if (wire->is_socket && wire->listen_fd < 0 && wire->out_fd < 0) {
         retry_later(wire);
+    }
+    if (wire->listen_fd >= 0) {
+        wire->listen_watch = vds_io_watch_new(wire->thread, wire->listen_fd, events,
+                                              on_client, wire, NULL);
     }
 }
 
 void vds_wire_socket_clear(VdsSerialWire *wire)
 {
     if (wire->listen_path) {
-        unlink(wire->listen_path);
+        vds_unix_unlink(wire->listen_path, &wire->identity);
         g_free(wire->listen_path);
     }
     vds_fd_close(&wire->listen_fd);
@@ -232,13 +267,15 @@ static bool open_unix(VdsSerialWire *wire, const VdsProps *props, bool server,
     const char *path = vds_props_get_string(props, "path");
     struct sockaddr_un address = {.sun_family = AF_UNIX};
 
+    if (server) {
+        return listen_unix(wire, path, error);
+    }
     if (strlen(path) >= sizeof(address.sun_path)) {
         errno = ENAMETOOLONG;
         return vds_wire_fail(error, "UNIX socket path", path);
     }
     strcpy(address.sun_path, path);
-    return server ? listen_unix(wire, &address, error)
-                  : connect_first(wire, &address, sizeof(address), path, error);
+    return connect_first(wire, &address, sizeof(address), path, error);
 }
 
 static bool open_tcp(VdsSerialWire *wire, const VdsProps *props, bool server,
@@ -268,7 +305,7 @@ static bool open_fd(VdsSerialWire *wire, const VdsProps *props, bool server,
                     GError **error)
 {
     const VdsProp *prop = vds_props_find(props, "fd");
-    VDS_AUTO_FD fd = -1;
+    VDS_AUTO_FD fd = -1, spare = -1;
     int listens = 0;
     socklen_t len = sizeof(listens);
     uint64_t number;
@@ -283,10 +320,11 @@ static bool open_fd(VdsSerialWire *wire, const VdsProps *props, bool server,
     }
     if (listens) {
         wire->listen_fd = vds_fd_steal(&fd);
-    } else {
-        take(wire, vds_fd_steal(&fd));
+        return true;
     }
-    return true;
+    spare = make_spare(fd);
+    return (spare >= 0 && take(wire, vds_fd_steal(&fd), vds_fd_steal(&spare))) ||
+           vds_wire_fail(error, "no room for descriptor", prop->text);
 }
 
 static const struct {

@@ -9,7 +9,8 @@
 
 typedef struct VdsSerialWire VdsSerialWire;
 
-/* Called on the I/O thread, between start and stop. */
+/* Called from the I/O thread's loop, between start and stop: never inside of a function
+ * below. */
 typedef struct {
     void (*changed)(void *user); /* is_open() says what it is now */
     void (*readable)(void *user);
@@ -34,8 +35,9 @@ bool vds_serial_wire_is_open(const VdsSerialWire *wire);
 /* Call readable or writable when it is so; level-triggered. */
 void vds_serial_wire_want_in(VdsSerialWire *wire, bool want);
 void vds_serial_wire_want_out(VdsSerialWire *wire, bool want);
-/* 0: nothing now.  May call changed. */
+/* 0: nothing now.  Calls nothing: a connection that ends here is closed at once, and
+ * `changed` is called from the I/O thread's loop. */
 size_t vds_serial_wire_read(VdsSerialWire *wire, void *to, size_t len);
 /* How many bytes it took; fewer: want_out tells when to go on.  All are taken when nobody
- * is there.  May call changed. */
+ * is there.  Calls nothing, as read. */
 size_t vds_serial_wire_write(VdsSerialWire *wire, const void *from, size_t len);

@@ -254,8 +254,8 @@ static void watch_out(VdsSerialWire *wire)
         wire->out_watch =
             vds_io_watch_new(wire->thread, wire->out_fd, EPOLLOUT, on_out, wire, NULL);
     }
-    if (!wire->out_watch && wire->timer) {
-        vds_io_timer_set(wire->timer, 1, 0);
+    if (!wire->out_watch) {
+        vds_wire_wake_after(wire, 1);
     }
 }
 
@@ -269,11 +269,26 @@ static void on_timer(void *user)
 {
     VdsSerialWire *wire = user;
 
-    if (!vds_serial_wire_is_open(wire)) {
+    if (wire->left) {
+        vds_wire_tell_left(wire);
+    } else if (!vds_serial_wire_is_open(wire)) {
+        vds_wire_accept_again(wire);
         vds_wire_reconnect(wire);
     } else if (wire->want_out) {
         wire->ops->writable(wire->user);
     }
+}
+
+/* Where the start found no descriptor for it, the timer is made here. */
+bool vds_wire_wake_after(VdsSerialWire *wire, uint64_t ns)
+{
+    if (wire->thread && !wire->timer) {
+        wire->timer = vds_io_timer_new(wire->thread, on_timer, wire, NULL);
+    }
+    if (wire->timer) {
+        vds_io_timer_set(wire->timer, ns, 0);
+    }
+    return wire->timer != NULL;
 }
 
 void vds_serial_wire_start(VdsSerialWire *wire, VdsIoThread *thread,

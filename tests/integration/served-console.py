@@ -3,6 +3,7 @@
 what it sends comes out of the port's socket, what is sent there comes to its buffers."""
 
 import struct
+import time
 
 import front as fronts
 import vds
@@ -64,5 +65,62 @@ def test_its_config_space():
         vds.equal(reply[-4:], b"\1\0\0\0")
 
 
+def get_base(front, ring):
+    return struct.unpack("=II", front.ask(fronts.GET_VRING_BASE, struct.pack("=II", ring, 0)))[1]
+
+
+def leave_a_rest(ours):
+    """A buffer of which the port's socket took the first part before its ring was stopped; the
+    rest stays in the port."""
+    front = Front(ours.dir / "ser0", memory=8 << 20)
+    start(front, TX, 0)
+    front.put(0, [(DATA, 4 << 20, 0)])  # more than a socket takes
+    front.kick()
+    assert front.called(), "it was not looked at"  # as QEMU's: a call also without an answer
+    vds.equal(front.used_idx(), 0)
+    vds.equal(get_base(front, TX), 1)
+    return front
+
+
+def test_peer_leaves_while_the_rest_is_sent():
+    """The write that finds the peer gone is about the rest that is dropped then."""
+    for reset in (False, True):
+        with daemon() as ours:
+            port = vds.connect(ours.dir / "port")
+            with leave_a_rest(ours) as front:
+                if reset:
+                    port.sendall(b"unread")  # by a closed port: the peer gets a reset
+                port.close()
+                with vds.connect(ours.dir / "port") as port:
+                    port.settimeout(20)
+                    front.avail_idx = 0
+                    front.write(fronts.USED_AREA, bytes(4))
+                    front.write(fronts.AVAIL_AREA, bytes(4))
+                    wait_host_open(ours)
+                    front.start_ring(TX, NUM)
+                    front.write(DATA, b"next")
+                    front.put(0, [(DATA, 4, 0)])
+                    front.kick()
+                    vds.equal(port.recv(64), b"next")
+
+
+def wait_host_open(ours):
+    """The next peer is accepted: every descriptor of the port's listener is idle."""
+    path = str(ours.dir / "port").encode()
+
+    def states():
+        with open("/proc/net/unix", "rb") as file:
+            return [line.split()[5] for line in file if line.rstrip().endswith(path)]
+
+    until(lambda: states().count(b"03") == 1)
+
+
+def until(condition):
+    end = time.monotonic() + vds.TIMEOUT
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.005)
+
+
 if __name__ == "__main__":
-    vds.run(test_lines_both_ways, test_its_config_space)
+    vds.run(test_lines_both_ways, test_its_config_space, test_peer_leaves_while_the_rest_is_sent)

@@ -174,6 +174,23 @@ class Daemon:
                                  + self.stderr())
 
 
+def busy(pid, seconds=1.0):
+    """The processor time that a process takes, as a share of the time that passes."""
+    def taken():
+        fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    began, before = time.monotonic(), taken()
+    time.sleep(seconds)
+    return (taken() - before) / (time.monotonic() - began)
+
+
+def idle(pid, what=""):
+    """Nothing is to be done, so it sleeps."""
+    share = busy(pid)
+    assert share < 0.1, f"{what}: busy for {share:.0%} of the time"
+
+
 def equal(found, expected, what=""):
     if found != expected:
         raise AssertionError(f"{what}\n  found    {found!r}\n  expected {expected!r}")
