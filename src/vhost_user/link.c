@@ -34,6 +34,7 @@ struct VdsVhostUserLink {
     GIOCondition events;
     bool paused; /* by its user */
     bool dead;   /* freed, maybe in the middle of a turn */
+    int failure; /* errno of a send: nothing can be sent any more; 0: none */
     GQueue out;  /* of Out */
     VdsVhostUserDecoder decoder;
 };
@@ -50,7 +51,7 @@ static void link_watch(VdsVhostUserLink *link, GIOCondition events)
 
 static bool link_may_read(const VdsVhostUserLink *link)
 {
-    return !link->paused && link->out.length < OUT_LIMIT;
+    return !link->paused && link->failure == 0 && link->out.length < OUT_LIMIT;
 }
 
 static void link_settle(VdsVhostUserLink *link)
@@ -102,7 +103,26 @@ static void out_free(Out *out)
     g_free(out);
 }
 
-/* Errors of the socket show when it is read. */
+static void out_drop_first(VdsVhostUserLink *link)
+{
+    Out *out = link->out.head->data;
+
+    g_queue_unlink(&link->out, &out->link);
+    out_free(out);
+}
+
+/* A peer that takes no answer any more (EPIPE, ECONNRESET) may still send, and its socket
+ * is writable for ever.  The connection ends in a turn of its own: whoever sends holds
+ * what the end of the connection frees. */
+static void link_note_failure(VdsVhostUserLink *link, int number)
+{
+    link->failure = number;
+    while (link->out.length > 0) {
+        out_drop_first(link);
+    }
+    g_source_set_ready_time(&link->source, 0);
+}
+
 static void link_flush(VdsVhostUserLink *link)
 {
     while (link->out.length > 0) {
@@ -111,6 +131,9 @@ static void link_flush(VdsVhostUserLink *link)
                               out->fds.fds, out->fds.n_fds);
 
         if (n < 0) {
+            if (errno != EAGAIN && errno != EINTR) {
+                link_note_failure(link, errno);
+            }
             return;
         }
         vds_vhost_user_message_clear(&out->fds);
@@ -118,8 +141,7 @@ static void link_flush(VdsVhostUserLink *link)
         if (out->done < out->len) {
             return;
         }
-        g_queue_unlink(&link->out, &out->link);
-        out_free(out);
+        out_drop_first(link);
     }
 }
 
@@ -272,6 +294,11 @@ static gboolean link_dispatch(GSource *source, GSourceFunc callback, gpointer da
     /* A message may come a byte at a time. */
     int reads = MESSAGES_A_TURN * 4;
 
+    if (link->failure != 0) {
+        g_source_set_ready_time(source, -1);
+        link_fail(link, link->failure);
+        return G_SOURCE_CONTINUE;
+    }
     if (!link_may_read(link) && link_is_lost(link)) {
         link_end(link);
         return G_SOURCE_CONTINUE;
@@ -315,10 +342,7 @@ void vds_vhost_user_link_free(VdsVhostUserLink *link)
     }
     link->dead = true;
     while (link->out.length > 0) {
-        Out *out = link->out.head->data;
-
-        g_queue_unlink(&link->out, &out->link);
-        out_free(out);
+        out_drop_first(link);
     }
     vds_vhost_user_decoder_clear(&link->decoder);
     g_source_destroy(&link->source);

@@ -297,19 +297,19 @@ void vds_virtio_driver_kick(VdsVirtioDevice *device, unsigned n)
     }
 }
 
-/* Somebody else's eventfd.  What was never one is let go, or it would be readable for
- * ever. */
+/* Somebody else's eventfd.  A descriptor that is at its end, or was never one, is let go:
+ * it would be readable for ever. */
 static void take_kick(uint32_t events, void *user)
 {
     VdsVirtQueue *queue = user;
     uint64_t count;
+    ssize_t n = vds_read_now(queue->kick_fd, &count, sizeof(count));
 
-    if (vds_read_now(queue->kick_fd, &count, sizeof(count)) != sizeof(count) &&
-        errno != EAGAIN) {
+    if (n == sizeof(count) || (n < 0 && (errno == EAGAIN || errno == EINTR))) {
+        vds_queue_dispatch(queue);
+    } else {
         vds_io_watch_free(g_steal_pointer(&queue->kick_watch));
-        return;
     }
-    vds_queue_dispatch(queue);
 }
 
 static bool make_non_blocking(int fd)
