@@ -246,31 +246,36 @@ static int create_without_signals(VdsIoThread *thread)
     return failed;
 }
 
-bool vds_io_thread_start(VdsIoThread *thread, GError **error)
+/* With the lock held, which is not given up before the thread counts as started. */
+static bool start_once(VdsIoThread *thread, GError **error)
 {
-    VDS_LOCK_SCOPE(&thread->lock);
-
     if (thread->started) {
         return true;
     }
-    if (!open_all(thread, error)) {
-        g_free(g_steal_pointer(&thread->box_watch));
-        close_all(thread);
-        return false;
+    if (open_all(thread, error)) {
+        make_first_error();
+        errno = create_without_signals(thread);
+        thread->started = errno == 0 || fail(error, "pthread_create");
     }
-    make_first_error();
-    errno = create_without_signals(thread);
-    if (errno != 0) {
-        fail(error, "pthread_create");
+    if (!thread->started) {
         g_free(g_steal_pointer(&thread->box_watch));
         close_all(thread);
         return false;
     }
     pthread_setname_np(thread->thread, thread->name); /* refused when too long: fine */
-    while (thread->id == 0) {
+    return true;
+}
+
+bool vds_io_thread_start(VdsIoThread *thread, GError **error)
+{
+    VDS_LOCK_SCOPE(&thread->lock);
+
+    if (!start_once(thread, error)) {
+        return false;
+    }
+    while (thread->id == 0) { /* whoever comes meanwhile waits here, too */
         pthread_cond_wait(&thread->called, &thread->lock);
     }
-    thread->started = true;
     return true;
 }
 

@@ -13,6 +13,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "vds/util.h"
 
@@ -465,9 +466,82 @@ static void test_reads_wait_for_nobody(void **state)
     alarm(0);
 }
 
+/* ---- starts ---- */
+
+enum { STARTERS = 3, STARTS = 100 };
+
+typedef struct {
+    VdsIoThread *thread;
+    pthread_barrier_t *barrier;
+    int64_t ran_on;
+} Starter;
+
+static void note_thread(void *user)
+{
+    Starter *starter = user;
+
+    starter->ran_on = gettid();
+}
+
+static void *start_and_call(void *user)
+{
+    Starter *starter = user;
+
+    pthread_barrier_wait(starter->barrier);
+    if (vds_io_thread_start(starter->thread, NULL)) {
+        vds_io_thread_call(starter->thread, note_thread, starter);
+    }
+    return NULL;
+}
+
+static unsigned count_named(const char *name)
+{
+    DIR *dir = opendir("/proc/self/task");
+    struct dirent *task;
+    unsigned n = 0;
+
+    while ((task = readdir(dir)) != NULL) {
+        g_autofree char *path = g_strdup_printf("/proc/self/task/%s/comm", task->d_name);
+        g_autofree char *comm = NULL;
+
+        n += g_file_get_contents(path, &comm, NULL, NULL) &&
+             g_str_equal(g_strchomp(comm), name);
+    }
+    closedir(dir);
+    return n;
+}
+
+/* Whoever starts it, and however many at once: it is one thread. */
+static void test_started_by_several_at_once(void **state)
+{
+    for (unsigned round = 0; round < STARTS; round++) {
+        VdsIoThread *thread = vds_io_thread_new("many-start");
+        pthread_barrier_t barrier;
+        pthread_t threads[STARTERS];
+        Starter starters[STARTERS];
+
+        pthread_barrier_init(&barrier, NULL, STARTERS);
+        for (unsigned i = 0; i < STARTERS; i++) {
+            starters[i] = (Starter){thread, &barrier, 0};
+            assert_int_equal(
+                pthread_create(&threads[i], NULL, start_and_call, &starters[i]), 0);
+        }
+        for (unsigned i = 0; i < STARTERS; i++) {
+            pthread_join(threads[i], NULL);
+        }
+        assert_int_equal(count_named("many-start"), 1);
+        for (unsigned i = 0; i < STARTERS; i++) {
+            assert_int_equal(starters[i].ran_on, vds_io_thread_get_id(thread));
+        }
+        vds_io_thread_unref(thread);
+        pthread_barrier_destroy(&barrier);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_started_by_several_at_once),
         cmocka_unit_test(test_mailbox_tells),
         cmocka_unit_test(test_mailbox_loses_nothing),
         cmocka_unit_test(test_posts_of_many_arrive_in_order),
