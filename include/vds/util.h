@@ -264,6 +264,7 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMailbox, vds_mailbox_free)
 /* Readable while something waits. */
 int vds_mailbox_get_fd(const VdsMailbox *box);
 void vds_mailbox_post(VdsMailbox *box, VdsTaskFunc func, void *user);
+bool vds_mailbox_has_task(VdsMailbox *box);
 /* Runs what waits now, in the order of posting; returns how many. */
 unsigned vds_mailbox_run(VdsMailbox *box);
 

@@ -269,8 +269,14 @@ struct VdsIo {
 };
 
 /* How many there were, at most max, under one hold of the queue's lock.  0 also when the
- * device is frozen or broken.  On the I/O thread. */
+ * device is frozen or broken; and in handle when a ring's worth was popped or the turn is
+ * over, and then handle is called again.  On the I/O thread. */
 size_t vds_virt_queue_pop(VdsVirtQueue *queue, VdsIo **ios, size_t max);
+/* Should what lasts go on later?  true after 2 ms of the turn that the device has on its
+ * I/O thread: then handle is called again for this queue, which need have nothing new. */
+bool vds_virt_queue_is_turn_over(VdsVirtQueue *queue);
+/* Has handle called for the queue soon, as after a kick.  Any thread. */
+void vds_virt_queue_ask_turn(VdsVirtQueue *queue);
 /* (nullable) */
 static inline VdsIo *vds_virt_queue_pop_one(VdsVirtQueue *queue)
 {

@@ -4,6 +4,9 @@
  *
  * A page frame outside the guest's memory is passed over, as in QEMU: a balloon gives, so
  * ignoring costs nobody anything.  Everything here runs on the device's I/O thread.
+ *
+ * A page costs a system call, and a request may name gigabytes: one that is not done at
+ * the end of a turn goes on in the next.
  */
 #include <string.h>
 
@@ -12,17 +15,21 @@
 
 enum {
     PAGE_SHIFT = 12, /* of a balloon, whatever the guest's pages are */
-    FRAMES = 1024,   /* read at a time */
+    FRAMES = 256,    /* read at a time, between two looks at the clock */
     /* Of one request: 256 MiB of pages.  Drivers send 256; what is beyond stays the
      * guest's. */
-    MAX_FRAMES = 64 * FRAMES,
+    MAX_FRAMES = 64 * 1024,
+    MAX_RUN = 4096,                /* frames given back by one call: 16 MiB */
+    MAX_REPORT = 16 * 1024 * 1024, /* bytes likewise */
+    MAX_QUEUES = 5,
 };
 
 struct VdsBalloon {
     VdsVirtioDevice *device;
     VdsBalloonConfig config;
     VdsBalloonStats *stats;
-    VdsTeller teller; /* of what the driver says it gave */
+    VdsTeller teller;         /* of what the driver says it gave */
+    VdsIo *begun[MAX_QUEUES]; /* (nullable) goes on in the queue's next turn */
 };
 
 /* ---- pages ------------------------------------------------------------------------- */
@@ -44,6 +51,9 @@ static void run_discard(VdsVirtQueue *queue, Run *run)
 
 static bool run_takes(Run *run, uint32_t frame)
 {
+    if (run->n == MAX_RUN) {
+        return false;
+    }
     if (run->n > 0 && frame == run->first + run->n) {
         run->n++;
         return true;
@@ -56,37 +66,39 @@ static bool run_takes(Run *run, uint32_t frame)
     return false;
 }
 
-static void inflate(VdsBalloon *balloon, VdsVirtQueue *queue, VdsIo *io)
+/* One bad frame must not take its neighbours along. */
+static void give_frame(VdsVirtQueue *queue, Run *run, uint32_t frame)
+{
+    if (vds_virt_queue_has_memory(queue, (uint64_t)frame << PAGE_SHIFT,
+                                  1 << PAGE_SHIFT) &&
+        !run_takes(run, frame)) {
+        run_discard(queue, run);
+        *run = (Run){frame, 1};
+    }
+}
+
+static bool inflate(VdsBalloon *balloon, VdsVirtQueue *queue, VdsIo *io)
 {
     uint32_t frames[FRAMES];
     Run run = {0, 0};
-    size_t total = 0, n;
+    bool more;
 
     do {
-        n = vds_stream_read(&io->out, frames, sizeof(frames)) / sizeof(frames[0]);
-        for (size_t i = 0; i < n; i++) {
-            uint32_t frame = GUINT32_FROM_LE(frames[i]);
+        size_t n = vds_stream_read(&io->out, frames, sizeof(frames)) / sizeof(frames[0]);
 
-            /* One bad frame must not take its neighbours along. */
-            if (!vds_virt_queue_has_memory(queue, (uint64_t)frame << PAGE_SHIFT,
-                                           1 << PAGE_SHIFT)) {
-                continue;
-            }
-            if (!run_takes(&run, frame)) {
-                run_discard(queue, &run);
-                run = (Run){frame, 1};
-            }
+        for (size_t i = 0; i < n; i++) {
+            give_frame(queue, &run, GUINT32_FROM_LE(frames[i]));
         }
-        total += n;
-    } while (n == FRAMES && total < MAX_FRAMES);
+        more = n == FRAMES && vds_stream_done(&io->out) < MAX_FRAMES * sizeof(frames[0]);
+    } while (more && !vds_virt_queue_is_turn_over(queue));
     run_discard(queue, &run);
-    vds_virt_queue_complete(queue, io, 0);
+    return !more;
 }
 
 /* Deflated pages are zeroes until they are written; hints matter to migration only. */
-static void acknowledge(VdsBalloon *balloon, VdsVirtQueue *queue, VdsIo *io)
+static bool acknowledge(VdsBalloon *balloon, VdsVirtQueue *queue, VdsIo *io)
 {
-    vds_virt_queue_complete(queue, io, 0);
+    return true;
 }
 
 /* A guest that fills its free pages with something expects to find it there. */
@@ -103,17 +115,17 @@ static bool is_poisoned(const VdsBalloon *balloon)
 }
 
 /* The buffers are the free pages themselves (5.5.6.7). */
-static void report(VdsBalloon *balloon, VdsVirtQueue *queue, VdsIo *io)
+static bool report(VdsBalloon *balloon, VdsVirtQueue *queue, VdsIo *io)
 {
-    if (!is_poisoned(balloon)) {
-        vds_stream_discard(&io->in, vds_stream_left(&io->in));
-    }
-    vds_virt_queue_complete(queue, io, 0);
-}
+    bool more = !is_poisoned(balloon);
 
-static void statistics(VdsBalloon *balloon, VdsVirtQueue *queue, VdsIo *io)
-{
-    vds_balloon_stats_take(balloon->stats, queue, io);
+    while (more) {
+        more = vds_stream_discard(&io->in, MAX_REPORT) == MAX_REPORT;
+        if (more && vds_virt_queue_is_turn_over(queue)) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---- news -------------------------------------------------------------------------- */
@@ -137,37 +149,78 @@ static void balloon_config_written(void *instance, unsigned offset, unsigned len
 
 /* ---- what the device asks of us ---------------------------------------------------- */
 
-typedef void (*QueueFunc)(VdsBalloon *balloon, VdsVirtQueue *queue, VdsIo *io);
+/* false: it goes on in the next turn. */
+typedef bool (*QueueFunc)(VdsBalloon *balloon, VdsVirtQueue *queue, VdsIo *io);
+
+enum { STATISTICS = 2 }; /* a queue */
 
 /* The optional queues follow in the order of their features (5.5.2). */
 static QueueFunc queue_func(const VdsBalloon *balloon, unsigned index)
 {
-    static const QueueFunc fixed[] = {inflate, acknowledge, statistics};
+    static const QueueFunc fixed[] = {inflate, acknowledge};
 
     if (index < G_N_ELEMENTS(fixed)) {
         return fixed[index];
     }
-    return index == G_N_ELEMENTS(fixed) && balloon->config.hint ? acknowledge : report;
+    return index == STATISTICS + 1 && balloon->config.hint ? acknowledge : report;
+}
+
+static void statistics(VdsBalloon *balloon, VdsVirtQueue *queue)
+{
+    VdsIo *io;
+
+    while ((io = vds_virt_queue_pop_one(queue)) != NULL) {
+        vds_balloon_stats_take(balloon->stats, queue, io);
+    }
 }
 
 static void balloon_handle(void *instance, VdsVirtQueue *queue)
 {
-    QueueFunc func = queue_func(instance, vds_virt_queue_get_index(queue));
+    VdsBalloon *balloon = instance;
+    unsigned index = vds_virt_queue_get_index(queue);
+    QueueFunc func = queue_func(balloon, index);
     VdsIo *io;
 
-    while ((io = vds_virt_queue_pop_one(queue)) != NULL) {
-        func(instance, queue, io);
+    if (index == STATISTICS) {
+        statistics(balloon, queue);
+        return;
+    }
+    while ((io = balloon->begun[index] ? g_steal_pointer(&balloon->begun[index])
+                                       : vds_virt_queue_pop_one(queue)) != NULL) {
+        if (!func(balloon, queue, io)) {
+            balloon->begun[index] = io;
+            return;
+        }
+        vds_virt_queue_complete(queue, io, 0);
+    }
+}
+
+static void begun_drop(VdsBalloon *balloon, VdsIo **begun)
+{
+    if (*begun) {
+        vds_virt_queue_drop((*begun)->queue, *begun);
+        *begun = NULL;
     }
 }
 
 static void balloon_queue_reset(void *instance, VdsVirtQueue *queue)
 {
-    vds_balloon_stats_drop(((VdsBalloon *)instance)->stats, queue);
+    VdsBalloon *balloon = instance;
+
+    begun_drop(balloon, &balloon->begun[vds_virt_queue_get_index(queue)]);
+    vds_balloon_stats_drop(balloon->stats, queue);
 }
 
+/* Pages may be given twice, so the next device begins with what was begun. */
 static void balloon_queue_stop(void *instance, VdsVirtQueue *queue)
 {
-    vds_balloon_stats_return(((VdsBalloon *)instance)->stats, queue);
+    VdsBalloon *balloon = instance;
+    VdsIo **begun = &balloon->begun[vds_virt_queue_get_index(queue)];
+
+    if (*begun) {
+        vds_virt_queue_unpop(queue, g_steal_pointer(begun));
+    }
+    vds_balloon_stats_return(balloon->stats, queue);
 }
 
 static void balloon_start(void *instance)
@@ -190,6 +243,9 @@ static void balloon_reset(void *instance)
     static const uint32_t none = 0;
     VdsBalloon *balloon = instance;
 
+    for (unsigned i = 0; i < MAX_QUEUES; i++) {
+        begun_drop(balloon, &balloon->begun[i]);
+    }
     vds_balloon_stats_stop(balloon->stats);
     vds_balloon_stats_drop(balloon->stats, NULL);
     vds_teller_reset(&balloon->teller, 0);

@@ -15,7 +15,10 @@
 #include "blk-priv.h"
 
 /* Bytes served from memory before the other devices of the thread have their turn. */
-enum { TURN_BYTES = 8 * 1024 * 1024 };
+enum {
+    TURN_BYTES = 8 * 1024 * 1024,
+    REQUEST_COST = 4 * 1024, /* bytes in it: of one that moves none */
+};
 
 const VdsBlkEngineOps *const vds_blk_engines[] = {
 #ifdef VDS_HAVE_LIBURING
@@ -57,7 +60,12 @@ static void queue_serve(VdsBlk *blk, VdsVirtQueue *queue)
             blk->hungry = true;
             return;
         }
+        if (blk->turn < VDS_BLK_CHUNK) { /* nor do those that other queues feed on */
+            vds_virt_queue_ask_turn(queue);
+            return;
+        }
         n = vds_virt_queue_pop(queue, ios, room);
+        blk->turn -= MIN(blk->turn, n * REQUEST_COST);
         for (size_t i = 0; i < n; i++) {
             vds_blk_work_begin(blk, ios[i]);
         }

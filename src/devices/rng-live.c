@@ -54,15 +54,13 @@ static ssize_t source_read(const VdsRng *rng, void *to, size_t len)
     return n;
 }
 
-static void serve(VdsRng *rng, VdsVirtQueue *queue);
-
+/* In a turn, which ends: a ring may have gigabytes of buffers. */
 static void serve_later(VdsRng *rng)
 {
     VdsVirtQueue *queue = vds_virtio_device_get_virt_queue(rng->device, 0);
 
     if (queue) {
-        serve(rng, queue);
-        vds_virt_queue_flush(queue);
+        vds_virt_queue_ask_turn(queue);
     }
 }
 

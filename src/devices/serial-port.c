@@ -10,6 +10,8 @@
 enum {
     CHUNK = 4096,
     MAX_TURN = 1024 * 1024, /* bytes; then it is the other devices' turn */
+    MIN_COST = 1024,        /* of a write in it: a system call */
+    MAX_DISCARDS = 1024,
     MAX_READS = 16,
 };
 
@@ -49,7 +51,7 @@ static bool send_some(VdsSerialPort *port, VdsIo *io, size_t *turn)
             vds_stream_seek(&io->out, position - (n - taken));
             return false;
         }
-        *turn -= MIN(*turn, n);
+        *turn -= MIN(*turn, MAX(n, MIN_COST));
     }
     return vds_stream_left(&io->out) == 0;
 }
@@ -73,6 +75,7 @@ static bool is_sending(const VdsSerialPort *port)
 
 static void discard(VdsSerialPort *port, VdsVirtQueue *queue)
 {
+    unsigned n = 0;
     VdsIo *io;
 
     if (port) {
@@ -81,8 +84,12 @@ static void discard(VdsSerialPort *port, VdsVirtQueue *queue)
     if (port && port->sending) {
         vds_virt_queue_complete(queue, g_steal_pointer(&port->sending), 0);
     }
-    while ((io = vds_virt_queue_pop_one(queue)) != NULL) {
+    while (n < MAX_DISCARDS && (io = vds_virt_queue_pop_one(queue)) != NULL) {
         vds_virt_queue_complete(queue, io, 0);
+        n++;
+    }
+    if (n == MAX_DISCARDS) {
+        vds_virt_queue_ask_turn(queue);
     }
 }
 

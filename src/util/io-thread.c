@@ -118,6 +118,10 @@ static void loop_once(VdsIoThread *thread)
         if (!watch->dead) {
             watch->func(events[i].events, watch->user);
         }
+        /* Who calls waits for one of them at most. */
+        if (n > 1 && vds_mailbox_has_task(thread->box)) {
+            vds_mailbox_run(thread->box);
+        }
     }
     bury_dead(thread);
 }

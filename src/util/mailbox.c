@@ -73,6 +73,13 @@ void vds_mailbox_post(VdsMailbox *box, VdsTaskFunc func, void *user)
     }
 }
 
+bool vds_mailbox_has_task(VdsMailbox *box)
+{
+    VDS_LOCK_SCOPE(&box->lock);
+
+    return box->first != NULL;
+}
+
 unsigned vds_mailbox_run(VdsMailbox *box)
 {
     eventfd_t count;

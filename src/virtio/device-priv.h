@@ -18,8 +18,22 @@ void vds_doorbell_free(VdsDoorbell *bell);                      /* NULL is fine 
 int vds_doorbell_get_fd(const VdsDoorbell *bell);
 /* Any thread.  Everything stored before is seen by who takes the bit. */
 void vds_doorbell_ring(VdsDoorbell *bell, unsigned bit);
-/* One thread at a time. */
+/* One thread at a time.  In the order of bits, from the one on that begin_at named. */
 unsigned vds_doorbell_take(VdsDoorbell *bell, VdsInterruptFunc func, void *user);
+
+/* On the thread that takes: the next take begins here. */
+void vds_doorbell_begin_at(VdsDoorbell *bell, unsigned bit);
+
+/* ---- VdsTurn: how long a device may work before others of its thread do
+ * ----------------
+ */
+
+typedef struct {
+    uint64_t end_ns; /* 0: the clock was not read yet */
+    bool begun;      /* something was popped */
+    bool over;
+    bool put_off; /* a queue was: its turn comes first in the next one */
+} VdsTurn;
 
 /* ---- the device ----------------------------------------------------------------------
  */
@@ -51,6 +65,7 @@ struct VdsVirtioDevice {
     VdsIoWatch *kick_watch;
     VdsIoPoll *poll; /* as kick_watch */
     bool polling;    /* kicks are spared: the thread looks by itself */
+    VdsTurn turn;
 
     uint64_t torn; /* the main loop's */
 
@@ -166,6 +181,14 @@ void vds_queue_refuse(VdsQueueCall *call, const char *format, ...) G_GNUC_PRINTF
 void vds_queue_refuse_ring(VdsQueueCall *call, const GError *fault);
 /* The queue, made if need be.  (nullable) refused */
 VdsVirtQueue *vds_queue_touch(VdsQueueCall *call);
+
+/* turn.c: a turn is 2 ms long, and begins with a kick, a look without one, or a start. */
+static inline void vds_turn_begin(VdsTurn *turn)
+{
+    *turn = (VdsTurn){0};
+}
+/* Reads the clock, and from the first time on it counts. */
+bool vds_turn_is_over(VdsTurn *turn);
 
 /* poll.c */
 extern const VdsIoPollOps vds_device_poll_ops;

@@ -11,6 +11,7 @@
 struct VdsDoorbell {
     int fd;
     unsigned n_words;
+    unsigned first; /* where the next take begins */
     _Atomic uint64_t words[];
 };
 
@@ -70,19 +71,36 @@ static unsigned take_word(uint64_t word, unsigned first, VdsInterruptFunc func,
     return n;
 }
 
+void vds_doorbell_begin_at(VdsDoorbell *bell, unsigned bit)
+{
+    bell->first = bit;
+}
+
+/* Those of a word that are set in the mask. */
+static unsigned take_part(VdsDoorbell *bell, unsigned word, uint64_t mask,
+                          VdsInterruptFunc func, void *user)
+{
+    _Atomic uint64_t *bits = &bell->words[word];
+
+    if ((atomic_load_explicit(bits, memory_order_relaxed) & mask) == 0) {
+        return 0;
+    }
+    return take_word(atomic_fetch_and_explicit(bits, ~mask, memory_order_acq_rel) & mask,
+                     word * 64, func, user);
+}
+
 unsigned vds_doorbell_take(VdsDoorbell *bell, VdsInterruptFunc func, void *user)
 {
+    unsigned word = bell->first / 64, n = 0;
+    uint64_t before = (UINT64_C(1) << (bell->first % 64)) - 1;
     eventfd_t count;
-    unsigned n = 0;
 
+    bell->first = 0;
     /* First: a bit that is set in between rings again. */
     (void)eventfd_read(bell->fd, &count);
-    for (unsigned i = 0; i < bell->n_words; i++) {
-        if (atomic_load_explicit(&bell->words[i], memory_order_relaxed) != 0) {
-            n += take_word(
-                atomic_exchange_explicit(&bell->words[i], 0, memory_order_acq_rel),
-                i * 64, func, user);
-        }
+    n += take_part(bell, word, ~before, func, user);
+    for (unsigned i = 1; i < bell->n_words; i++) {
+        n += take_part(bell, (word + i) % bell->n_words, UINT64_MAX, func, user);
     }
-    return n;
+    return n + take_part(bell, word, before, func, user);
 }

@@ -223,6 +223,7 @@ static void enable_task(void *user)
     vds_device_lock(device);
     queue->enabled = true;
     vds_device_unlock(device);
+    vds_turn_begin(&device->turn);
     vds_queue_dispatch(queue);
     call->ok = true;
 }
@@ -306,6 +307,7 @@ static void take_kick(uint32_t events, void *user)
     ssize_t n = vds_read_now(queue->kick_fd, &count, sizeof(count));
 
     if (n == sizeof(count) || (n < 0 && (errno == EAGAIN || errno == EINTR))) {
+        vds_turn_begin(&queue->device->turn);
         vds_queue_dispatch(queue);
     } else {
         vds_io_watch_free(g_steal_pointer(&queue->kick_watch));

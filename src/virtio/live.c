@@ -61,6 +61,7 @@ static bool wants_service(const VdsVirtioDevice *device)
 
 static void dispatch_all(VdsVirtioDevice *device)
 {
+    vds_turn_begin(&device->turn);
     for (unsigned i = 0; device->queues && i < device->n_queues; i++) {
         if (device->queues[i]) {
             vds_queue_dispatch(device->queues[i]);
@@ -135,6 +136,7 @@ static void take_kicks(uint32_t events, void *user)
 {
     VdsVirtioDevice *device = user;
 
+    vds_turn_begin(&device->turn);
     vds_doorbell_take(atomic_load_explicit(&device->kicks, memory_order_relaxed), kicked,
                       device);
 }

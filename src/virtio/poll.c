@@ -17,6 +17,7 @@ static bool look(void *user)
     VdsVirtioDevice *device = user;
     bool found = false;
 
+    vds_turn_begin(&device->turn);
     for (unsigned i = 0; device->active && i < device->n_queues; i++) {
         if (device->queues[i]) {
             found |= vds_queue_look(device->queues[i]);
@@ -31,6 +32,7 @@ static bool end(void *user)
     bool found = false;
 
     device->polling = false;
+    vds_turn_begin(&device->turn);
     for (unsigned i = 0; device->queues && i < device->n_queues; i++) {
         if (device->queues[i]) {
             found |= vds_queue_ask_for_kicks(device->queues[i]);

@@ -83,13 +83,26 @@ static size_t pop_some(VdsVirtQueue *queue, VdsIo **ios, size_t max, GError **fa
     return n;
 }
 
+/* How many more this call of handle may have; 0 makes it the other devices' turn.  The
+ * clock is read once a pop, and not for the first one of a turn. */
+static size_t grant(VdsVirtQueue *queue, size_t max)
+{
+    VdsTurn *turn = &queue->device->turn;
+
+    if (turn->begun && vds_turn_is_over(turn)) {
+        queue->budget = 0;
+    }
+    turn->begun = true;
+    return MIN(max, queue->budget);
+}
+
 size_t vds_virt_queue_pop(VdsVirtQueue *queue, VdsIo **ios, size_t max)
 {
     g_autoptr(GError) fault = NULL;
     size_t n;
 
     if (queue->in_handle) {
-        max = MIN(max, queue->budget);
+        max = grant(queue, max);
     }
     if (max == 0 || !queue_is_served(queue)) {
         return 0;

@@ -141,6 +141,37 @@ static void dispatch_once(VdsVirtQueue *queue, bool *again)
     *again = *again && queue_is_served(queue) && !device->polling;
 }
 
+void vds_virt_queue_ask_turn(VdsVirtQueue *queue)
+{
+    VdsDoorbell *bell = atomic_load_explicit(&queue->device->kicks, memory_order_acquire);
+
+    if (bell) {
+        vds_doorbell_ring(bell, queue->index);
+    }
+}
+
+bool vds_virt_queue_is_turn_over(VdsVirtQueue *queue)
+{
+    if (!vds_turn_is_over(&queue->device->turn)) {
+        return false;
+    }
+    vds_virt_queue_ask_turn(queue);
+    return true;
+}
+
+/* In the device's next turn this queue is the first, so each has its own. */
+static void put_off(VdsVirtQueue *queue)
+{
+    VdsVirtioDevice *device = queue->device;
+
+    if (!device->turn.put_off) {
+        device->turn.put_off = true;
+        vds_doorbell_begin_at(atomic_load_explicit(&device->kicks, memory_order_relaxed),
+                              queue->index);
+    }
+    vds_virt_queue_ask_turn(queue);
+}
+
 void vds_queue_dispatch(VdsVirtQueue *queue)
 {
     bool again;
@@ -149,14 +180,16 @@ void vds_queue_dispatch(VdsVirtQueue *queue)
     if (!queue_is_served(queue)) {
         return;
     }
+    if (queue->device->turn.over) {
+        put_off(queue);
+        return;
+    }
     queue->budget = queue->num; /* then it is the other queues' turn */
     do {
         dispatch_once(queue, &again);
     } while (again && queue->budget > 0);
     if (again) {
-        vds_doorbell_ring(
-            atomic_load_explicit(&queue->device->kicks, memory_order_relaxed),
-            queue->index);
+        vds_virt_queue_ask_turn(queue);
     }
 }
 
@@ -166,7 +199,7 @@ bool vds_queue_look(VdsVirtQueue *queue)
         return false;
     }
     vds_queue_dispatch(queue);
-    return queue->budget < queue->num;
+    return queue->budget < queue->num; /* or put off: the bell was rung */
 }
 
 bool vds_queue_ask_for_kicks(VdsVirtQueue *queue)

@@ -234,6 +234,53 @@ static void test_handle_has_a_budget(void **state)
     }
 }
 
+/* A request of these takes as long as a turn. */
+static void slow_handle(void *instance, VdsVirtQueue *queue)
+{
+    Loopback *loop = instance;
+    VdsIo *io;
+
+    loop->handles++;
+    while ((io = vds_virt_queue_pop_one(queue)) != NULL) {
+        g_usleep(2500);
+        loop_answer(io);
+    }
+}
+
+static void add_empty(Fixture *fixture, unsigned n)
+{
+    for (unsigned k = 0; k < n; k++) {
+        VdsBuffer buffer = {.spans = &(VdsSpan){driver_in(&fixture->driver, k), 4},
+                            .n_in = 1,
+                            .token = fixture};
+        bool added;
+
+        assert_true(vds_driver_ring_add(fixture->driver.ring, &buffer, &added, NULL));
+        assert_true(added);
+    }
+}
+
+/* A turn ends by time, too: the clock counts from the second pop on. */
+static void test_turns_end_by_time(void **state)
+{
+    VdsDeviceOps ops = loop_ops;
+    Fixture fixture;
+
+    ops.handle = slow_handle;
+    fixture_init(&fixture, &ops);
+    assert_true(driver_start(&fixture.driver, LOOP_SPLIT));
+    driver_settle(&fixture.driver);
+    fixture.loop.handles = 0;
+    add_empty(&fixture, 6);
+    driver_kick(&fixture.driver);
+    for (unsigned i = 0; i < 1000 && queue_of(&fixture).used_idx < 6; i++) {
+        g_usleep(1000);
+    }
+    assert_int_equal(queue_of(&fixture).used_idx, 6);
+    assert_true(fixture.loop.handles >= 3);
+    fixture_clear(&fixture);
+}
+
 /* ---- streams, unpop, eagerness ---- */
 
 /* cmocka's assertions belong to the main thread. */
@@ -804,6 +851,7 @@ int main(void)
         cmocka_unit_test(test_queue_reset),
         cmocka_unit_test(test_disabled_queue_goes_on),
         cmocka_unit_test(test_handle_has_a_budget),
+        cmocka_unit_test(test_turns_end_by_time),
         cmocka_unit_test(test_streams),
         cmocka_unit_test(test_lazy_queue),
         cmocka_unit_test(test_show),
