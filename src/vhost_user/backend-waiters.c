@@ -30,8 +30,9 @@ static gboolean waiter_gone(gint fd, GIOCondition events, gpointer user)
 {
     VdsBackendWaiter *waiter = user;
     VdsVhostUserBackend *backend = waiter->backend;
-    VDS_AUTO_FD left = waiter_remove(waiter);
+    int waiting_fd = waiter_remove(waiter);
 
+    vds_fd_close(&waiting_fd);
     vds_backend_listen(backend);
     return G_SOURCE_REMOVE;
 }
