@@ -240,6 +240,29 @@ bool vds_mutex_let_by(const atomic_uint *visitors);
 
 typedef void (*VdsTaskFunc)(void *user);
 
+/* ---- VdsPatience: functions that may wait for a file system -------------------------
+ */
+
+/* Counted, any thread. */
+typedef struct VdsPatience VdsPatience;
+
+typedef struct {
+    /* (nullable) while a function of this key has not returned, another one is refused */
+    const char *key;
+    VdsTaskFunc func;
+    void *user;
+    GDestroyNotify
+        user_free; /* (nullable) frees `user` when the function came too late */
+} VdsPatienceTask;
+
+VdsPatience *vds_patience_new(void);
+VdsPatience *vds_patience_ref(VdsPatience *patience);
+void vds_patience_unref(VdsPatience *patience); /* NULL is fine */
+/* Runs the function on a thread of its own and waits for it, `ms` milliseconds at most,
+ * or 5 while others are left alone.  false: it has not returned, or was not started, and
+ * `user` is no longer the caller's. */
+bool vds_patience_run(VdsPatience *patience, const VdsPatienceTask *task, unsigned ms);
+
 /* ---- UNIX sockets ------------------------------------------------------------------ */
 
 /* A listening socket, non-blocking; its file is 0600 from its first moment, replaces a

@@ -521,7 +521,8 @@ typedef struct VdsDeviceClass VdsDeviceClass;
 /* What the machine does for a row while one of its devices is made. */
 struct VdsDeviceHost {
     void *machine;
-    void *device; /* the one being made */
+    void *device;          /* the one being made */
+    VdsPatience *patience; /* for what may wait for a file system */
     /* (nullable) the properties that -netdev, -object, ... were given; the part stays as
      * long as the device */
     const VdsProps *(*find_backend)(const VdsDeviceHost *host, const char *kind,
@@ -608,6 +609,10 @@ struct VdsDeviceClass {
     bool (*realize)(const VdsDeviceArgs *args, VdsDeviceParts *parts, GError **error);
     /* (nullable) before the bus it is plugged into goes */
     void (*unrealize)(void *instance, void *bus_data);
+    /* (nullable) on the main loop, after its driver let go: takes no new work and returns
+     * whether all of the old is over; if not, `done` is called once, on any thread, when
+     * it is.  May be called again. */
+    bool (*settle)(void *instance, VdsTaskFunc done, void *user);
     const VdsDeviceReading *readings; /* (nullable) a row without name ends it */
     VdsDeviceCategory category;
 };

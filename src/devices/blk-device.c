@@ -139,11 +139,12 @@ static void on_engine(uint32_t events, void *user)
 
     (void)eventfd_read(blk->ops->get_fd(blk->engine), &count);
     turn_begin(blk);
-    while ((op = blk->ops->reap(blk->engine, false))) {
+    while ((op = blk->ops->reap(blk->engine))) {
         vds_blk_work_returned((VdsBlkRequest *)op);
     }
     feed(blk);
     turn_end(blk);
+    vds_blk_note_settled(blk);
 }
 
 static bool engine_open(VdsBlk *blk, const VdsBlkEngineOps *ops)
@@ -352,15 +353,24 @@ bool vds_blk_attach(VdsBlk *blk, VdsBlkDisk *disk)
     return true;
 }
 
+/* The disk is given up with what it has: its driver gets no answer to that. */
+static void disk_abandon(VdsBlk *blk)
+{
+    requests_drop(blk, NULL);
+    vds_io_watch_free(g_steal_pointer(&blk->watch));
+    vds_blk_abandon(blk, g_steal_pointer(&blk->disk));
+    requests_make(blk);
+}
+
 VdsBlkDisk *vds_blk_detach(VdsBlk *blk)
 {
-    VdsBlkDisk *disk = blk->disk;
+    VdsBlkDisk *disk;
 
-    while (blk->n_in_engine > 0) {
-        blk->ops->kick(blk->engine);
-        vds_blk_work_returned((VdsBlkRequest *)blk->ops->reap(blk->engine, true));
-    }
     vds_blk_work_flush(blk);
+    if (blk->n_in_engine > 0) {
+        disk_abandon(blk);
+    }
+    disk = blk->disk;
     engine_close(blk);
     for (unsigned i = 0; blk->requests && i < VDS_BLK_DEPTH; i++) {
         VdsBlkRequest *request = &blk->requests[i];
@@ -391,26 +401,13 @@ static void watch_free(void *user)
     vds_io_watch_free(user);
 }
 
-/* Off the I/O thread, so here it is this thread that waits for the disk. */
-static void engine_drain(VdsBlk *blk)
-{
-    vds_io_thread_call(blk->thread, watch_free, g_steal_pointer(&blk->watch));
-    blk->ops->kick(blk->engine);
-    while (blk->n_in_engine > 0) {
-        VdsBlkRequest *request = (VdsBlkRequest *)blk->ops->reap(blk->engine, true);
-
-        blk->n_in_engine--;
-        vds_blk_work_free(request);
-    }
-    blk->ops->destroy(g_steal_pointer(&blk->engine));
-}
-
 static void blk_free(void *instance)
 {
     VdsBlk *blk = instance;
 
     if (blk->engine) {
-        engine_drain(blk);
+        vds_io_thread_call(blk->thread, watch_free, g_steal_pointer(&blk->watch));
+        vds_blk_abandon(blk, g_steal_pointer(&blk->disk));
     }
     for (unsigned i = 0; blk->requests && i < VDS_BLK_DEPTH; i++) {
         g_free(blk->requests[i].buffer);

@@ -14,7 +14,10 @@
 
 #include "blk-priv.h"
 
-enum { MAX_LAYERS = 8 }; /* of raw over raw: what ends a circle */
+enum {
+    MAX_LAYERS = 8,   /* of raw over raw: what ends a circle */
+    PATIENCE_MS = 50, /* that a file system has to open or close a file */
+};
 
 #define MEMORY_BYTES (UINT64_C(64) << 20)
 #define NULL_BYTES (UINT64_C(1) << 30) /* null-co's default in QEMU */
@@ -66,15 +69,17 @@ static bool open_null(const Node *node, VdsBlkDisk *disk, GError **error)
 static bool measure(const char *path, VdsBlkDisk *disk, GError **error)
 {
     struct stat info;
-    off_t end = lseek(disk->fd, 0, SEEK_END);
+    bool known = fstat(disk->fd, &info) == 0;
+    off_t end;
 
-    if (fstat(disk->fd, &info) < 0 || end < 0) {
-        return refuse(error, "Could not get the size of '%.*s': %s", vds_name_len(path),
-                      path, g_strerror(errno));
-    }
-    if (!S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode)) {
+    if (known && !S_ISREG(info.st_mode) && !S_ISBLK(info.st_mode)) {
         return refuse(error, "'%.*s' is neither a file nor a disk", vds_name_len(path),
                       path);
+    }
+    end = known ? lseek(disk->fd, 0, SEEK_END) : -1;
+    if (end < 0) {
+        return refuse(error, "Could not get the size of '%.*s': %s", vds_name_len(path),
+                      path, g_strerror(errno));
     }
     disk->size_bytes = (uint64_t)end;
     return true;
@@ -82,13 +87,12 @@ static bool measure(const char *path, VdsBlkDisk *disk, GError **error)
 
 /* A file in memory has nothing to wait for; of others the system says what it has there.
  */
-static VdsBlkAtOnce find_at_once(int fd)
+static VdsBlkAtOnce find_at_once(int fd, const struct statfs *fs)
 {
     char byte;
     const struct iovec iov = {&byte, 1};
-    struct statfs fs;
 
-    if (fstatfs(fd, &fs) == 0 && (fs.f_type == TMPFS_MAGIC || fs.f_type == RAMFS_MAGIC)) {
+    if (fs && (fs->f_type == TMPFS_MAGIC || fs->f_type == RAMFS_MAGIC)) {
         return VDS_BLK_AT_ONCE_ALL;
     }
     if (fcntl(fd, F_GETFL) & O_DIRECT) {
@@ -97,6 +101,20 @@ static VdsBlkAtOnce find_at_once(int fd)
     return preadv2(fd, &iov, 1, 0, RWF_NOWAIT) >= 0 || errno == EAGAIN
                ? VDS_BLK_AT_ONCE_CACHED
                : VDS_BLK_AT_ONCE_NOTHING;
+}
+
+/* io_uring polls a file that can be polled before it works on it, and a file system in
+ * user space answers a poll as it likes: there threads do the work unless io_uring was
+ * asked for.  fs NULL: it does not say what it is, which is the same. */
+static void look_at_system(VdsBlkDisk *disk)
+{
+    struct statfs about;
+    const struct statfs *fs = fstatfs(disk->fd, &about) == 0 ? &about : NULL;
+
+    disk->at_once = find_at_once(disk->fd, fs);
+    if (!disk->aio && (!fs || fs->f_type == FUSE_SUPER_MAGIC)) {
+        disk->aio = vds_blk_pool.name;
+    }
 }
 
 /* Linux's older interface is not here: native is the best there is. */
@@ -118,34 +136,91 @@ static bool choose_aio(const Node *node, VdsBlkDisk *disk, GError **error)
                           vds_name_len(aio), aio);
 }
 
+/* All that asks the file system, on a thread of its own, since it may not answer. */
+typedef struct {
+    char *path;
+    VdsBlkDisk disk;
+    const char *format; /* (nullable) other than raw */
+    GError *error;      /* (nullable) */
+} Opening;
+
+static void opening_free(void *user)
+{
+    Opening *opening = user;
+
+    vds_fd_close(&opening->disk.fd);
+    g_clear_error(&opening->error);
+    g_free(opening->path);
+    g_free(opening);
+}
+
+/* O_NONBLOCK lets the open of a FIFO return; of io_uring it would ask the same. */
+static void opening_run(void *user)
+{
+    Opening *opening = user;
+    VdsBlkDisk *disk = &opening->disk;
+    int mode = disk->read_only ? O_RDONLY : O_RDWR;
+
+    disk->fd = open(opening->path, mode | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+    if (disk->fd < 0) {
+        refuse(&opening->error, "Could not open '%.*s': %s", vds_name_len(opening->path),
+               opening->path, g_strerror(errno));
+        return;
+    }
+    if (measure(opening->path, disk, &opening->error)) {
+        (void)fcntl(disk->fd, F_SETFL, fcntl(disk->fd, F_GETFL) & ~O_NONBLOCK);
+        look_at_system(disk);
+        opening->format = vds_blk_probe(disk->fd, disk->size_bytes);
+    }
+}
+
+/* *format (nullable): what the file holds. */
+static bool open_patiently(const Node *node, const char *path, VdsBlkDisk *disk,
+                           const char **format, GError **error)
+{
+    Opening *opening = g_new0(Opening, 1);
+    const VdsPatienceTask task = {path, opening_run, opening, opening_free};
+    bool opened;
+
+    *opening = (Opening){.path = g_strdup(path), .disk = *disk};
+    if (!vds_patience_run(node->host->patience, &task, PATIENCE_MS)) {
+        return refuse(error, "Could not open '%.*s': its file system does not answer",
+                      vds_name_len(path), path);
+    }
+    opened = opening->error == NULL;
+    if (opened) {
+        *disk = opening->disk;
+        *format = opening->format;
+        opening->disk.fd = -1;
+        disk->patience = vds_patience_ref(node->host->patience);
+    } else {
+        g_propagate_error(error, g_steal_pointer(&opening->error));
+    }
+    opening_free(opening);
+    return opened;
+}
+
 static bool open_path(const Node *node, const char *path, VdsBlkDisk *disk,
-                      GError **error)
+                      const char **format, GError **error)
 {
     const char *discard = node_text(node, "discard");
 
     disk->kind = VDS_BLK_FILE;
     disk->unmap =
         discard && (strcmp(discard, "unmap") == 0 || strcmp(discard, "on") == 0);
-    if (!choose_aio(node, disk, error)) {
-        return false;
-    }
-    disk->fd = open(path, (disk->read_only ? O_RDONLY : O_RDWR) | O_CLOEXEC);
-    if (disk->fd < 0) {
-        return refuse(error, "Could not open '%.*s': %s", vds_name_len(path), path,
-                      g_strerror(errno));
-    }
-    disk->at_once = find_at_once(disk->fd);
-    return measure(path, disk, error);
+    return choose_aio(node, disk, error) &&
+           open_patiently(node, path, disk, format, error);
 }
 
 static bool open_file(const Node *node, VdsBlkDisk *disk, GError **error)
 {
     const char *path = node_text(node, "filename");
+    const char *format;
 
     if (!path) {
         return refuse(error, "Parameter 'filename' is missing");
     }
-    return open_path(node, path, disk, error);
+    return open_path(node, path, disk, &format, error);
 }
 
 static bool open_node(const Node *node, unsigned layer, VdsBlkDisk *disk, GError **error);
@@ -208,16 +283,14 @@ static bool check_snapshot(const Node *node, GError **error)
 
 /* Without format= the file says what it is, as in QEMU: an image of another format than
  * raw is refused, since a guest that sees its container destroys it. */
-static bool check_format(const Node *node, const char *path, const VdsBlkDisk *disk,
+static bool check_format(const Node *node, const char *path, const char *format,
                          GError **error)
 {
-    const char *format =
-        node_text(node, "format") ? NULL : vds_blk_probe(disk->fd, disk->size_bytes);
-
-    return !format || refuse(error,
-                             "'%.*s' is an image of format '%s', which is not supported; "
-                             "'format=raw' makes a disk of the bytes of the file itself",
-                             vds_name_len(path), path, format);
+    return !format || node_text(node, "format") ||
+           refuse(error,
+                  "'%.*s' is an image of format '%s', which is not supported; "
+                  "'format=raw' makes a disk of the bytes of the file itself",
+                  vds_name_len(path), path, format);
 }
 
 /* -drive: file=PATH and the older words. */
@@ -225,6 +298,7 @@ static bool open_drive(const Node *node, VdsBlkDisk *disk, GError **error)
 {
     const char *format = node_text(node, "format");
     const char *path = node_text(node, "file");
+    const char *found;
 
     if (!node_bool(node, "readonly", &disk->read_only, error) ||
         !node_bool(node, "read-only", &disk->read_only, error)) {
@@ -241,7 +315,8 @@ static bool open_drive(const Node *node, VdsBlkDisk *disk, GError **error)
     if (strncmp(path, "null-co://", strlen("null-co://")) == 0) {
         return open_null(node, disk, error);
     }
-    return open_path(node, path, disk, error) && check_format(node, path, disk, error);
+    return open_path(node, path, disk, &found, error) &&
+           check_format(node, path, found, error);
 }
 
 static bool open_any(const Node *node, VdsBlkDisk *disk, GError **error)
@@ -268,6 +343,23 @@ VdsBlkDisk *vds_blk_disk_new(const VdsDeviceHost *host, const VdsProps *props,
     return g_steal_pointer(&disk);
 }
 
+static void close_task(void *user)
+{
+    close(GPOINTER_TO_INT(user));
+}
+
+/* A file system may be asked to write what it has, and need not answer. */
+static void disk_close(VdsBlkDisk *disk)
+{
+    const VdsPatienceTask task = {NULL, close_task, GINT_TO_POINTER(disk->fd), NULL};
+
+    if (disk->fd >= 0) {
+        vds_patience_run(disk->patience, &task, PATIENCE_MS);
+        disk->fd = -1;
+    }
+    vds_patience_unref(disk->patience);
+}
+
 void vds_blk_disk_free(VdsBlkDisk *disk)
 {
     if (!disk) {
@@ -276,7 +368,7 @@ void vds_blk_disk_free(VdsBlkDisk *disk)
     if (disk->memory) {
         munmap(disk->memory, disk->size_bytes);
     }
-    vds_fd_close(&disk->fd);
+    disk_close(disk);
     g_free(disk);
 }
 

@@ -20,7 +20,7 @@ struct VdsBlkEngine {
     unsigned n_workers;
     pthread_t workers[MAX_WORKERS];
     pthread_mutex_t lock; /* of all below */
-    pthread_cond_t wanted, finished;
+    pthread_cond_t wanted;
     OpList to_do, ready;
     unsigned n_idle, n_waiting; /* workers, and ops in to_do */
     bool ending;
@@ -101,7 +101,6 @@ static void *work(void *user)
         pthread_mutex_lock(&pool->lock);
         first = !pool->ready.first;
         list_push(&pool->ready, op);
-        pthread_cond_signal(&pool->finished);
         if (first) {                            /* the others are found with it */
             (void)eventfd_write(pool->done, 1); /* under the lock: destroy waits for it */
         }
@@ -123,7 +122,6 @@ static void pool_destroy(VdsBlkEngine *pool)
         pthread_join(pool->workers[i], NULL);
     }
     pthread_cond_destroy(&pool->wanted);
-    pthread_cond_destroy(&pool->finished);
     pthread_mutex_destroy(&pool->lock);
     vds_fd_close(&pool->done);
     g_free(pool);
@@ -154,7 +152,6 @@ static VdsBlkEngine *pool_create(int fd, unsigned depth)
     list_init(&pool->ready);
     pthread_mutex_init(&pool->lock, NULL);
     pthread_cond_init(&pool->wanted, NULL);
-    pthread_cond_init(&pool->finished, NULL);
     if (pool->done < 0 || !start_worker(pool)) {
         pool_destroy(pool);
         return NULL;
@@ -186,13 +183,10 @@ static void pool_kick(VdsBlkEngine *pool)
 {
 }
 
-static VdsBlkOp *pool_reap(VdsBlkEngine *pool, bool wait)
+static VdsBlkOp *pool_reap(VdsBlkEngine *pool)
 {
     VDS_LOCK_SCOPE(&pool->lock);
 
-    while (wait && !pool->ready.first) {
-        pthread_cond_wait(&pool->finished, &pool->lock);
-    }
     return list_shift(&pool->ready);
 }
 

@@ -51,11 +51,9 @@ typedef struct {
     /* Readable (an eventfd) when something can be reaped. */
     int (*get_fd)(const VdsBlkEngine *engine);
     void (*submit)(VdsBlkEngine *engine, VdsBlkOp *op);
-    void (*kick)(VdsBlkEngine *engine); /* passes on what was submitted */
-    /* (nullable) one op that is done; wait: until there is one (only with one under way)
-     */
-    VdsBlkOp *(*reap)(VdsBlkEngine *engine, bool wait);
-    void (*destroy)(VdsBlkEngine *engine); /* nothing is under way */
+    void (*kick)(VdsBlkEngine *engine);      /* passes on what was submitted */
+    VdsBlkOp *(*reap)(VdsBlkEngine *engine); /* (nullable) one op that is done */
+    void (*destroy)(VdsBlkEngine *engine);   /* nothing is under way */
 } VdsBlkEngineOps;
 
 /* NULL-terminated, the preferred one first. */
@@ -87,9 +85,10 @@ typedef struct {
     bool unmap;  /* discard=unmap: FILE gives room back */
     bool zeroes; /* read-zeroes=on: NULL; else a read changes nothing, as in QEMU */
     int fd;      /* FILE; else -1 */
-    VdsBlkAtOnce at_once; /* FILE */
-    uint8_t *memory;      /* MEMORY (nullable): mapped with the first driver */
-    const char *aio;      /* (nullable) FILE: the only engine wanted */
+    VdsPatience *patience; /* FILE: with its file system */
+    VdsBlkAtOnce at_once;  /* FILE */
+    uint8_t *memory;       /* MEMORY (nullable): mapped with the first driver */
+    const char *aio;       /* (nullable) FILE: the only engine wanted */
 } VdsBlkDisk;
 
 /* `node`: the -blockdev or -drive it is wired to; NULL: memory.  BACKEND. */
@@ -284,6 +283,8 @@ struct VdsBlk {
     VdsBlkRequest *free;
     unsigned n_free;
     VdsBlkRequest *ready, **ready_end;
+    VdsTaskFunc settled; /* (nullable) who is to be called when no op is under way */
+    void *settled_user;
     VdsBlkRequest *done[VDS_BLK_BATCH]; /* of `dirty`: for the driver to see */
     unsigned n_done;
 };
@@ -323,5 +324,19 @@ void vds_blk_feed(VdsBlk *blk);
 /* On the I/O thread: the disk comes ((transfer full)), also while a driver is there.
  * false: it cannot be worked on, and is the caller's again. */
 bool vds_blk_attach(VdsBlk *blk, VdsBlkDisk *disk);
-/* On the I/O thread, which waits for the disk: what is under way is finished first. */
+/* On the I/O thread: (transfer full).  Work that is under way in spite of
+ * vds_blk_settle() is abandoned with the disk, and NULL returned. */
 VdsBlkDisk *vds_blk_detach(VdsBlk *blk);
+
+/* ---- without waiting (blk-drain.c)
+ * ---------------------------------------------------------------- */
+
+/* On the main loop: whether no op is under way; if one is, `done` is called once on the
+ * I/O thread when none is any more.  Another call replaces it. */
+bool vds_blk_settle(VdsBlk *blk, VdsTaskFunc done, void *user);
+/* On the I/O thread: ops came back. */
+void vds_blk_note_settled(VdsBlk *blk);
+/* Where nothing else can work on blk: frees its engine, its requests and the disk
+ * ((transfer full) (nullable)), here if the disk answers in half a second, else on a
+ * thread that waits for it.  No request has a VdsIo any more, and no watch is left. */
+void vds_blk_abandon(VdsBlk *blk, VdsBlkDisk *disk);

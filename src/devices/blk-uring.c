@@ -85,25 +85,28 @@ static void uring_submit(VdsBlkEngine *engine, VdsBlkOp *op)
     io_uring_sqe_set_data(sqe, op);
 }
 
-/* EAGAIN is the kernel being short of memory for a moment: entries stay in the ring. */
+/* EAGAIN and EBUSY are the kernel being short of something: entries stay in the ring, and
+ * the eventfd brings the next turn, in which there is another kick. */
 static void uring_kick(VdsBlkEngine *engine)
 {
     int n;
 
     do {
         n = io_uring_submit(&engine->ring);
-    } while (n == -EINTR || n == -EAGAIN);
+    } while (n == -EINTR);
+    if (n < 0) {
+        (void)eventfd_write(engine->done, 1);
+    }
 }
 
-static VdsBlkOp *uring_reap(VdsBlkEngine *engine, bool wait)
+static VdsBlkOp *uring_reap(VdsBlkEngine *engine)
 {
     struct io_uring_cqe *cqe = NULL;
     VdsBlkOp *op;
     int failed;
 
     do {
-        failed = wait ? io_uring_wait_cqe(&engine->ring, &cqe)
-                      : io_uring_peek_cqe(&engine->ring, &cqe);
+        failed = io_uring_peek_cqe(&engine->ring, &cqe);
     } while (failed == -EINTR);
     if (failed || !cqe) {
         return NULL;

@@ -197,8 +197,14 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
+static bool settle(void *instance, VdsTaskFunc done, void *user)
+{
+    return vds_blk_settle(instance, done, user);
+}
+
 const VdsDeviceClass vds_blk_class = {.types = types,
                                       .data = &kind,
                                       .realize = vds_kind_realize,
+                                      .settle = settle,
                                       .readings = vds_blk_readings,
                                       .category = VDS_CATEGORY_STORAGE};

@@ -287,6 +287,7 @@ static void scsi_free(void *instance)
     VdsScsi *scsi = instance;
 
     vds_scsi_unit_free(scsi->unit);
+    vds_scsi_unit_free(scsi->gone);
     vds_blk_ops.free(scsi);
 }
 
@@ -349,14 +350,24 @@ static void attach_task(void *user)
     }
 }
 
+/* The unit goes before the disk: commands that are begun meanwhile find none. */
+static void hide_task(void *user)
+{
+    VdsScsi *scsi = user;
+
+    if (scsi->unit) {
+        tell(scsi, REASON_REMOVED);
+        scsi->gone = g_steal_pointer(&scsi->unit);
+    }
+}
+
 static void detach_task(void *user)
 {
     Change *change = user;
     VdsScsi *scsi = change->scsi;
 
-    tell(scsi, REASON_REMOVED);
-    /* First, since requests that are begun meanwhile find no disk behind it. */
-    change->unit = g_steal_pointer(&scsi->unit);
+    hide_task(scsi);
+    change->unit = g_steal_pointer(&scsi->gone);
     change->disk = vds_blk_detach(&scsi->blk);
 }
 
@@ -379,6 +390,12 @@ bool vds_scsi_attach(VdsScsi *scsi, VdsScsiUnit *unit, VdsBlkDisk *disk, GError 
     }
     scsi->has_unit = change.ok;
     return change.ok;
+}
+
+bool vds_scsi_settle(VdsScsi *scsi, VdsTaskFunc done, void *user)
+{
+    vds_io_thread_call(scsi->blk.thread, hide_task, scsi);
+    return vds_blk_settle(&scsi->blk, done, user);
 }
 
 void vds_scsi_detach(VdsScsi *scsi)

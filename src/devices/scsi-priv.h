@@ -119,6 +119,9 @@ bool vds_scsi_has_unit(const VdsScsi *scsi);      /* main loop */
 /* Both on the main loop.  unit and disk are (transfer full) on success; SYSTEM. */
 bool vds_scsi_attach(VdsScsi *scsi, VdsScsiUnit *unit, VdsBlkDisk *disk, GError **error);
 void vds_scsi_detach(VdsScsi *scsi); /* frees both */
+/* Before: commands find no disk any more, and those under way end.  As vds_blk_settle().
+ */
+bool vds_scsi_settle(VdsScsi *scsi, VdsTaskFunc done, void *user);
 
 /* ---- the device's own words (scsi-device.c, scsi-task.c)
  * --------------------------------- */
@@ -126,6 +129,7 @@ void vds_scsi_detach(VdsScsi *scsi); /* frees both */
 struct VdsScsi {
     VdsBlk blk;        /* first */
     VdsScsiUnit *unit; /* (nullable) */
+    VdsScsiUnit *gone; /* (nullable) the same, when its disk is about to leave */
     bool has_unit;     /* the same, for the main loop */
     unsigned sense_bytes, cdb_bytes;
     uint64_t n_requests;

@@ -108,9 +108,15 @@ static const VdsDeviceType types[] = {
     VDS_TYPE_END,
 };
 
+static bool settle(void *instance, VdsTaskFunc done, void *user)
+{
+    return vds_blk_settle(instance, done, user);
+}
+
 const VdsDeviceClass vds_scsi_class = {.types = types,
                                        .data = &kind,
                                        .realize = vds_kind_realize,
+                                       .settle = settle,
                                        .category = VDS_CATEGORY_STORAGE};
 
 /* ---- its disks
@@ -278,6 +284,11 @@ static void disk_unrealize(void *instance, void *bus_data)
     }
 }
 
+static bool disk_settle(void *instance, VdsTaskFunc done, void *user)
+{
+    return !instance || vds_scsi_settle(instance, done, user);
+}
+
 /* Of the disk that is behind an adapter. */
 static bool get_stats(void *instance, VdsProp *value)
 {
@@ -312,6 +323,7 @@ const VdsDeviceClass vds_scsi_disk_class = {
     .types = disk_types,
     .realize = disk_realize,
     .unrealize = disk_unrealize,
+    .settle = disk_settle,
     .readings = disk_readings,
     .category = VDS_CATEGORY_STORAGE,
 };

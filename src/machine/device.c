@@ -89,6 +89,7 @@ void vds_device_destroy(VdsMachine *machine, VdsDevice *device)
     const VdsMachineGuest *guest = &machine->guest;
     g_autofree char *path = NULL, *id = NULL;
 
+    machine->leaving = g_slist_remove(machine->leaving, device);
     if (device->plugged && guest->unplug) {
         guest->unplug(guest->user, device->plugged);
     }
@@ -134,7 +135,12 @@ bool vds_machine_device_del(VdsMachine *machine, const char *id_or_path, GError 
                       "%.*s is not a hotpluggable device", vds_name_len(id_or_path),
                       id_or_path);
     }
-    vds_device_destroy(machine, node->object);
+    if (vds_device_is_leaving(machine, node->object)) {
+        return refuse(error, VDS_MACHINE_ERROR_IN_USE,
+                      "Device %.*s is already in the process of unplug",
+                      vds_name_len(id_or_path), id_or_path);
+    }
+    vds_device_leave(machine, node->object);
     return true;
 }
 
@@ -257,6 +263,7 @@ static bool device_realize(VdsMachine *machine, VdsDevice *device, VdsBus *bus,
     VdsDeviceHost host = {
         .machine = machine,
         .device = device,
+        .patience = machine->patience,
         .find_backend = host_find_backend,
         .claim_backend = host_claim_backend,
         .put = vds_registry_put,

@@ -78,8 +78,10 @@ struct VdsMachine {
     size_t n_entries;
     GHashTable *buses;       /* type -> its newest bus */
     GHashTable *bus_numbers; /* bus type -> how many went by that name */
-    unsigned n_anonymous;    /* devices without id so far */
-    VdsGuestRam *ram;        /* (nullable) */
+    VdsPatience *patience;   /* with file systems */
+    GSList *leaving;      /* VdsDevice: asked to go, with work under way; oldest first */
+    unsigned n_anonymous; /* devices without id so far */
+    VdsGuestRam *ram;     /* (nullable) */
     const VdsPart *ram_part; /* (nullable) where it came from */
     VdsMachineGuest guest;
     VdsRunState run_state;
@@ -188,6 +190,12 @@ bool vds_registry_put(const VdsDeviceHost *host, const char *path,
                       VdsVirtioDevice *virtio, GError **error);
 /* Drops containers that vds_registry_put made and nothing needs any more. */
 void vds_registry_prune(VdsMachine *machine, VdsNode *node);
+
+/* ---- leave.c ---- */
+
+/* Destroys it now, or, with work under way and a mailbox, when that is over. */
+void vds_device_leave(VdsMachine *machine, VdsDevice *device);
+bool vds_device_is_leaving(const VdsMachine *machine, const VdsDevice *device);
 
 /* ---- device.c, qom.c ---- */
 

@@ -22,6 +22,7 @@ VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *
     machine->by_path = g_hash_table_new(g_str_hash, g_str_equal);
     machine->by_virtio = g_hash_table_new(NULL, NULL);
     vds_faults_init(machine);
+    machine->patience = vds_patience_new();
     machine->buses = g_hash_table_new(g_str_hash, g_str_equal);
     machine->bus_numbers = g_hash_table_new(g_str_hash, g_str_equal);
     node = vds_tree_root(machine->tree);
@@ -75,6 +76,7 @@ void vds_machine_free(VdsMachine *machine)
     vds_faults_clear(machine);
     g_hash_table_unref(machine->buses);
     g_hash_table_unref(machine->bus_numbers);
+    vds_patience_unref(machine->patience);
     g_free(machine->ram_id);
     g_free(machine->type);
     g_free(machine);

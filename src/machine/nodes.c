@@ -9,7 +9,7 @@
 
 #include "machine-priv.h"
 
-enum { MAX_LAYERS = 8, STAT_BLOCK = 512 };
+enum { MAX_LAYERS = 8, STAT_BLOCK = 512, PATIENCE_MS = 50 };
 
 #define NULL_BYTES (UINT64_C(1) << 30)    /* null-co's default in QEMU */
 #define MEMORY_BYTES (UINT64_C(64) << 20) /* a -drive without a file */
@@ -51,18 +51,59 @@ static uint64_t measure_device(const char *path)
     return end > 0 ? (uint64_t)end : 0;
 }
 
-static void describe_file(const char *path, VdsBlockNode *node)
+/* What is asked of a file, on a thread of its own: its file system may not answer. */
+typedef struct {
+    char *path;
+    bool read_only;
+    int failed; /* errno, 0: it is there */
+    uint64_t size_bytes, allocated_bytes;
+} Question;
+
+static void question_free(void *user)
 {
+    Question *question = user;
+
+    g_free(question->path);
+    g_free(question);
+}
+
+static void ask_size(void *user)
+{
+    Question *question = user;
     struct stat info;
 
-    node->filename = path;
-    if (stat(path, &info) != 0) {
+    if (stat(question->path, &info) != 0) {
+        question->failed = errno;
         return;
     }
-    node->has_file = true;
-    node->size_bytes =
-        S_ISBLK(info.st_mode) ? measure_device(path) : (uint64_t)info.st_size;
-    node->allocated_bytes = (uint64_t)info.st_blocks * STAT_BLOCK;
+    question->size_bytes =
+        S_ISBLK(info.st_mode) ? measure_device(question->path) : (uint64_t)info.st_size;
+    question->allocated_bytes = (uint64_t)info.st_blocks * STAT_BLOCK;
+}
+
+/* (transfer full) (nullable) no answer */
+static Question *ask(const VdsMachine *machine, const char *path, bool read_only,
+                     VdsTaskFunc what)
+{
+    Question *question = g_new0(Question, 1);
+    const VdsPatienceTask task = {path, what, question, question_free};
+
+    question->path = g_strdup(path);
+    question->read_only = read_only;
+    return vds_patience_run(machine->patience, &task, PATIENCE_MS) ? question : NULL;
+}
+
+static void describe_file(const VdsMachine *machine, const char *path, VdsBlockNode *node)
+{
+    Question *answer = ask(machine, path, true, ask_size);
+
+    node->filename = path;
+    if (answer && answer->failed == 0) {
+        node->has_file = true;
+        node->size_bytes = answer->size_bytes;
+        node->allocated_bytes = answer->allocated_bytes;
+    }
+    g_clear_pointer(&answer, question_free);
 }
 
 static void describe_null(const Layer *layer, VdsBlockNode *node)
@@ -127,13 +168,14 @@ static void describe(const VdsMachine *machine, Layer layer, VdsBlockNode *node)
         return;
     }
     if (text(&layer, "filename")) {
-        describe_file(text(&layer, "filename"), node);
+        describe_file(machine, text(&layer, "filename"), node);
     } else {
         describe_null(&layer, node);
     }
 }
 
-static void describe_drive(const VdsProps *props, VdsBlockNode *node)
+static void describe_drive(const VdsMachine *machine, const VdsProps *props,
+                           VdsBlockNode *node)
 {
     Layer layer = {props, ""};
     const char *path = text(&layer, "file");
@@ -145,7 +187,7 @@ static void describe_drive(const VdsProps *props, VdsBlockNode *node)
     } else if (g_str_has_prefix(path, "null-co://")) {
         describe_null(&layer, node);
     } else {
-        describe_file(path, node);
+        describe_file(machine, path, node);
     }
 }
 
@@ -161,7 +203,7 @@ void vds_machine_foreach_block_node(const VdsMachine *machine, VdsBlockNodeFunc 
             describe(machine, (Layer){part->props, ""}, &node);
         } else if (strcmp(vds_part_get_kind(part), "drive") == 0) {
             node.is_drive = true;
-            describe_drive(part->props, &node);
+            describe_drive(machine, part->props, &node);
         } else {
             continue;
         }
@@ -171,17 +213,28 @@ void vds_machine_foreach_block_node(const VdsMachine *machine, VdsBlockNodeFunc 
 
 /* ---- is it there? ------------------------------------------------------------------ */
 
-static bool try_open(const char *path, bool read_only)
+static void ask_open(void *user)
 {
-    VDS_AUTO_FD fd =
-        open(path, (read_only ? O_RDONLY : O_RDWR) | O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
+    Question *question = user;
+    VDS_AUTO_FD fd = open(question->path, (question->read_only ? O_RDONLY : O_RDWR) |
+                                              O_NONBLOCK | O_CLOEXEC | O_NOCTTY);
     struct stat info;
 
     if (fd < 0 || fstat(fd, &info) != 0) {
-        return false;
+        question->failed = errno;
+    } else if (S_ISDIR(info.st_mode)) {
+        question->failed = EISDIR;
     }
-    errno = S_ISDIR(info.st_mode) ? EISDIR : 0;
-    return errno == 0;
+}
+
+/* 0, or errno: ETIMEDOUT where the file system does not answer. */
+static int try_open(const VdsMachine *machine, const char *path, bool read_only)
+{
+    Question *answer = ask(machine, path, read_only, ask_open);
+    int failed = answer ? answer->failed : ETIMEDOUT;
+
+    g_clear_pointer(&answer, question_free);
+    return failed;
 }
 
 bool vds_machine_check_block_node(const VdsMachine *machine, const VdsProps *props,
@@ -190,6 +243,7 @@ bool vds_machine_check_block_node(const VdsMachine *machine, const VdsProps *pro
     VdsBlockNode node = {0};
     Layer layer = {props, ""};
     const char *missing, *path;
+    int failed;
 
     if (!descend(machine, &layer, &node, &missing)) {
         return vds_refuse(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_PART,
@@ -197,10 +251,10 @@ bool vds_machine_check_block_node(const VdsMachine *machine, const VdsProps *pro
                           vds_name_len(missing), missing, vds_name_len(missing), missing);
     }
     path = text(&layer, "filename");
-    if (!path || try_open(path, node.read_only || is_on(&layer, "auto-read-only"))) {
-        return true;
-    }
-    return vds_refuse(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_FILE,
-                      "Could not open '%.*s': %s", vds_name_len(path), path,
-                      g_strerror(errno));
+    failed = !path ? 0
+                   : try_open(machine, path,
+                              node.read_only || is_on(&layer, "auto-read-only"));
+    return failed == 0 || vds_refuse(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_FILE,
+                                     "Could not open '%.*s': %s", vds_name_len(path),
+                                     path, g_strerror(failed));
 }
