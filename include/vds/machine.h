@@ -152,6 +152,10 @@ void vds_machine_shut_down(VdsMachine *machine);
  * of the same kind and id. */
 bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsProps *props,
                              GError **error);
+/* The same, as a client asks for it: a descriptor in props is the name of one that a
+ * client sent (NO_FD: there is none); numbers are the command line's alone. */
+bool vds_machine_backend_plug(VdsMachine *machine, const char *kind,
+                              const VdsProps *props, GError **error);
 bool vds_machine_has_backend(const VdsMachine *machine, const char *kind, const char *id);
 /* NO_DEVICE (of a netdev) or NO_PART, IN_USE. */
 bool vds_machine_backend_del(VdsMachine *machine, const char *kind, const char *id,

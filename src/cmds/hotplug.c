@@ -36,7 +36,7 @@ static bool add(const VdsCmds *cmds, const char *kind, const VdsProps *props,
                     "the properties of this %s are too many or too long", kind);
         return false;
     }
-    return vds_machine_backend_add(cmds->machine, kind, props, error);
+    return vds_machine_backend_plug(cmds->machine, kind, props, error);
 }
 
 /* ---- networks ---------------------------------------------------------------------- */
@@ -208,11 +208,12 @@ static VdsProps *chardev_props(const char *id, const QapiChardevBackend *backend
     return props;
 }
 
-/* Its other end has a name at once: the client is told. */
+/* Its other end has a name at once: the client is told.  The descriptor's name is one
+ * that getfd refuses, so none of a client's is replaced. */
 static bool make_pty(VdsCmds *cmds, VdsProps *props, VdsArena *arena, const char **path,
                      GError **error)
 {
-    static const char name[] = "chardev-add";
+    static const char name[] = "0 of chardev-add";
     g_autofree char *far = NULL;
 
     if (!vds_machine_fd_put_pty(cmds->machine, name, &far, error)) {

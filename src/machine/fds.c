@@ -63,8 +63,9 @@ bool vds_machine_fd_close(VdsMachine *machine, const char *name, GError **error)
 
 /* ---- parts ------------------------------------------------------------------------- */
 
-/* The next number of a list; what is a number already is one that we were started with.
- */
+/* The next number of a list.  On the command line a number is a descriptor that was
+ * inherited; of a client it would be any descriptor of the process, also a connection of
+ * another client. */
 static bool take(VdsMachine *machine, VdsPart *part, const char *name, GString *numbers,
                  GError **error)
 {
@@ -72,7 +73,7 @@ static bool take(VdsMachine *machine, VdsPart *part, const char *name, GString *
     int fd;
 
     g_string_append(numbers, numbers->len > 0 ? ":" : "");
-    if (g_ascii_isdigit(name[0])) {
+    if (!part->is_clients && g_ascii_isdigit(name[0])) {
         g_string_append(numbers, name);
         return true;
     }

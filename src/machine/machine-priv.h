@@ -57,6 +57,8 @@ typedef struct VdsPart {
     const VdsDevice *user; /* (nullable) who claimed it */
     unsigned n_users;      /* devices that know of it, who claimed it included */
     GArray *fds;           /* (nullable) int: descriptors that came with it */
+    bool is_clients;       /* a client asked for it: numbers are no descriptors */
+    VdsNode *node;         /* (nullable) of a kind with a container */
     const VdsMachine *machine;
     GList link; /* in machine->part_order */
 } VdsPart;

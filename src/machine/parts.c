@@ -142,6 +142,7 @@ static void part_add_node(VdsMachine *machine, VdsPart *part)
 
     node->ops = is_io_thread(part) ? &vds_qom_io_thread_ops : &vds_qom_part_ops;
     node->object = part;
+    part->node = node;
 }
 
 static VdsPart *part_new(const VdsMachine *machine, const VdsPartKind *kind,
@@ -166,8 +167,15 @@ static void part_add(VdsMachine *machine, VdsPart *part)
     }
 }
 
-bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsProps *props,
-                             GError **error)
+/* A recording's device may have taken the name. */
+static bool part_is_free(const VdsMachine *machine, const VdsPart *part)
+{
+    return !part->kind->container ||
+           !vds_tree_child(machine->tree, part_container(machine, part), part->id);
+}
+
+static bool backend_add(VdsMachine *machine, const char *kind, const VdsProps *props,
+                        bool is_clients, GError **error)
 {
     const VdsPartKind *row = kind_find(kind);
     const char *id = row ? vds_props_get_string(props, row->key) : NULL;
@@ -178,20 +186,33 @@ bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsPro
                     "Parameter '%s' is missing", row ? row->key : "id");
         return false;
     }
-    if (vds_part_find(machine, kind, id)) {
+    part = part_new(machine, row, id, props);
+    part->is_clients = is_clients;
+    if (vds_part_find(machine, kind, id) || !part_is_free(machine, part)) {
         g_autofree char *text = g_strdup_printf(row->duplicate, vds_name_len(id), id);
 
         g_set_error_literal(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_DUPLICATE_ID,
                             text);
         return false;
     }
-    part = part_new(machine, row, id, props);
     if (!vds_part_take_fds(machine, part, error) ||
         (is_io_thread(part) && !vds_io_thread_part_start(machine, id, props, error))) {
         return false;
     }
     part_add(machine, g_steal_pointer(&part));
     return true;
+}
+
+bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsProps *props,
+                             GError **error)
+{
+    return backend_add(machine, kind, props, false, error);
+}
+
+bool vds_machine_backend_plug(VdsMachine *machine, const char *kind,
+                              const VdsProps *props, GError **error)
+{
+    return backend_add(machine, kind, props, true, error);
 }
 
 /* A raw node is the one below as it is. */
@@ -238,9 +259,8 @@ bool vds_machine_backend_del(VdsMachine *machine, const char *kind, const char *
     if (is_io_thread(part)) {
         vds_io_thread_part_stop(machine, id);
     }
-    if (row->container) {
-        vds_tree_remove(machine->tree,
-                        vds_tree_child(machine->tree, part_container(machine, part), id));
+    if (part->node) {
+        vds_tree_remove(machine->tree, part->node);
     }
     g_queue_unlink(&machine->part_order, &part->link);
     g_hash_table_remove(machine->parts, part);

@@ -67,6 +67,15 @@ static bool put_refuse(const char *path, const char *why, GError **error)
     return false;
 }
 
+/* /objects and /chardevs: their names are given by clients, and none may be there twice.
+ */
+static bool is_of_parts(const VdsMachine *machine, const char *top)
+{
+    VdsNode *node = vds_tree_child(machine->tree, vds_tree_root(machine->tree), top);
+
+    return node && !node->goes_empty && node->ops != &vds_qom_machine_ops;
+}
+
 /* Checks before anything is made, so that a refusal leaves nothing behind. */
 static bool put_check(const VdsMachine *machine, const char *path, char **parts,
                       GError **error)
@@ -75,7 +84,7 @@ static bool put_check(const VdsMachine *machine, const char *path, char **parts,
     unsigned depth = g_strv_length(parts);
 
     if (path[0] != '/' || depth < 2 || depth > MAX_PATH_DEPTH ||
-        strlen(path) > MAX_PATH_BYTES) {
+        strlen(path) > MAX_PATH_BYTES || is_of_parts(machine, parts[1])) {
         return put_refuse(path, "is not one a device can have", error);
     }
     for (unsigned i = 1; i < depth; i++) {

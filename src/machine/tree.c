@@ -128,6 +128,7 @@ VdsNode *vds_tree_add(VdsTree *tree, VdsNode *parent, const char *name, const ch
 {
     VdsNode *node = node_new(parent, name, type);
 
+    g_assert(!vds_tree_child(tree, parent, name)); /* whoever adds has looked */
     node->prev = parent->last;
     *(node->prev ? &node->prev->next : &parent->first) = node;
     parent->last = node;

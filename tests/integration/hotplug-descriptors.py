@@ -120,7 +120,32 @@ def test_a_network_of_a_name_that_nobody_sent():
         client.command("netdev_add", type="user", id="net1")
 
 
+def test_a_number_is_no_name():
+    """It would be any descriptor of the process: another client's connection, a device's tap."""
+    with Daemon() as daemon:
+        client = daemon.client()
+        for n in (0, 1, *sorted(int(name) for name in os.listdir(f"/proc/{daemon.proc.pid}/fd"))):
+            with refused(f"Failed to add chardev 'c1': "
+                         f"File descriptor named '{n}' has not been found"):
+                client.command("chardev-add", id="c1", backend={"type": "socket", "data": {
+                    "addr": {"type": "fd", "data": {"str": str(n)}}}})
+        for key in ("fd", "fds", "vhostfd", "vhostfds"):
+            with refused("File descriptor named '3' has not been found"):
+                client.command("netdev_add", type="tap", id="net1", **{key: "3"})
+
+
+def test_a_pty_takes_no_name_of_a_clients():
+    with Daemon() as daemon, open("/dev/null") as null:
+        client = daemon.client()
+        for name in ("chardev-add", "pty"):
+            equal(getfd(client, name, null.fileno()), {"return": {}})
+        client.command("chardev-add", id="c1", backend={"type": "pty", "data": {}})
+        for name in ("chardev-add", "pty"):
+            client.command("closefd", fdname=name)
+
+
 if __name__ == "__main__":
     run(test_get_and_close, test_names_are_refused_and_the_descriptor_closed,
         test_what_nobody_takes_goes, test_one_client_does_not_get_anothers,
-        test_a_channel_on_a_socket_that_was_sent, test_a_network_of_a_name_that_nobody_sent)
+        test_a_channel_on_a_socket_that_was_sent, test_a_network_of_a_name_that_nobody_sent, test_a_number_is_no_name,
+        test_a_pty_takes_no_name_of_a_clients)

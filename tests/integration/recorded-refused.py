@@ -82,6 +82,12 @@ REFUSED = {
     "a FIFO": (mutate(lambda s: put(s["memories"][0]["regions"][0], file="fifo")),
                "not a regular file"),
     "relative path": (mutate(lambda s: put(first_device(s), path="net0")), "net0"),
+    "a path among objects": (mutate(lambda s: put(first_device(s), path="/objects/foo")),
+                             "is not one a device can have"),
+    "a path below chardevs": (mutate(lambda s: put(first_device(s), path="/chardevs/a/b")),
+                              "is not one a device can have"),
+    "a path where devices are": (mutate(lambda s: put(first_device(s), path="/machine/peripheral")),
+                                 "exists already"),
     "vhost without its queues": (mutate(lambda s: put(first_device(s), vhost=VHOST)),
                                  "vhost part is missing"),
     "ring too large": (mutate(lambda s: put(first_queue(s), num=65536)), "65536"),
@@ -151,6 +157,37 @@ def test_a_prefix_makes_room_for_a_second_recording():
         equal([row["path"] for row in client.command("x-query-virtio")], paths[6:])
 
 
+def test_a_prefix_among_objects_is_refused():
+    with Daemon() as daemon:
+        client = daemon.client()
+        for top in ("/objects", "/chardevs"):
+            before = client.command("qom-list", path=top)
+            try:
+                client.command("device_add", driver="virtio-replay", id="one",
+                               file=str(RINGS / "split.vds"), prefix=top)
+            except QmpError as error:
+                assert "is not one a device can have" in error.desc, error
+            else:
+                raise AssertionError("loaded")
+            equal(client.command("qom-list", path=top), before)
+
+
+def test_a_recorded_name_is_taken():
+    """A device of that id would be there twice."""
+    with Daemon("-device", f"virtio-replay,id=one,file={RINGS / 'split.vds'}") as daemon:
+        client = daemon.client()
+        recorded = client.command("x-query-virtio")[0]["path"].split("/")[3]
+        try:
+            client.command("device_add", driver="virtio-rng-pci", id=recorded)
+        except QmpError as error:
+            equal(error.desc, f"Duplicate device ID '{recorded}'")
+        else:
+            raise AssertionError("added")
+        client.command("device_del", id="one")
+        client.command("device_add", driver="virtio-rng-pci", id=recorded)
+        client.command("device_del", id=recorded)
+
+
 def test_run_state_does_not_touch_it():
     with Daemon("-S", "-device", f"virtio-replay,id=one,file={RINGS / 'split.vds'}") as daemon:
         client = daemon.client()
@@ -178,5 +215,6 @@ if __name__ == "__main__":
     run(test_each_contradiction_is_refused_by_name,
         test_a_path_that_is_there_refuses_the_load,
         test_a_prefix_makes_room_for_a_second_recording,
+        test_a_prefix_among_objects_is_refused, test_a_recorded_name_is_taken,
         test_run_state_does_not_touch_it,
         test_bad_recording_on_the_command_line_ends_the_start)
