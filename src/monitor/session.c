@@ -5,7 +5,9 @@
  * is: one read, at most eight answers, one write.  While a megabyte of output waits,
  * nothing is read; what was read and not yet answered is kept, and then nothing is read
  * either.  The end of input (a half-closed client) ends the session once all is answered
- * and sent.  Idle sessions have no timer and no buffers.
+ * and sent.  A client that takes no reply any more (it sent `quit` and closed) is heard
+ * to the end of its input, and its replies are dropped.  Idle sessions have no timer and
+ * no buffers.
  */
 #include <errno.h>
 #include <string.h>
@@ -38,6 +40,7 @@ struct VdsMonitorSession {
     bool busy;          /* in its turn: what is appended goes out at the end of it */
     bool kicked;        /* gets a turn without waiting for a descriptor */
     bool eof;
+    bool deaf; /* nothing can be sent any more: what it asked is done, unanswered */
     bool lost; /* nothing can be sent or received any more */
 };
 
@@ -150,8 +153,13 @@ static bool is_transient(ssize_t result)
 
 static size_t session_feed(VdsMonitorSession *session, const uint8_t *bytes, size_t len)
 {
-    return session->protocol->feed(session->core, bytes, len, VDS_MONITOR_TURN_REQUESTS,
-                                   VDS_MONITOR_OUT_LIMIT);
+    size_t taken = session->protocol->feed(
+        session->core, bytes, len, VDS_MONITOR_TURN_REQUESTS, VDS_MONITOR_OUT_LIMIT);
+
+    if (session->deaf) {
+        vds_buf_clear(&session->out);
+    }
+    return taken;
 }
 
 static void session_read(VdsMonitorSession *session)
@@ -194,7 +202,7 @@ static void session_write(VdsMonitorSession *session)
     size_t len = vds_buf_len(&session->out);
     ssize_t sent;
 
-    if (len == 0) {
+    if (len == 0 || session->deaf) {
         return;
     }
     sent = stream->is_socket ? send(stream->out, vds_buf_bytes(&session->out), len,
@@ -203,7 +211,9 @@ static void session_write(VdsMonitorSession *session)
     if (sent >= 0) {
         vds_buf_consume(&session->out, (size_t)sent);
     } else if (!is_transient(sent)) {
-        session->lost = true;
+        session->deaf = true;
+        session->lost = stream->in < 0; /* there is nobody to hear, either */
+        vds_buf_clear(&session->out);
     }
 }
 
@@ -292,7 +302,7 @@ void vds_monitor_session_event(VdsMonitorSession *session, const VdsQapiEvent *e
 {
     size_t before = vds_buf_len(&session->out);
 
-    if (session->lost || !session->protocol->event ||
+    if (session->lost || session->deaf || !session->protocol->event ||
         !session->protocol->event(session->core, event, data, time_us)) {
         return;
     }
