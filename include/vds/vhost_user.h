@@ -452,6 +452,7 @@ uint64_t vds_vhost_user_backend_get_connections(const VdsVhostUserBackend *backe
 /* How many front-ends wait, VDS_VHOST_USER_MAX_WAITING at most. */
 unsigned vds_vhost_user_backend_count_waiting(const VdsVhostUserBackend *backend);
 /* What the connected peer has not sent for 2 s, and the likely reason: no message at all,
- * or no guest memory after SET_FEATURES.  "" when nothing is missing.  (transfer full) */
+ * no guest memory after SET_FEATURES, or no buffer in a ring that is kicked.  "" when
+ * nothing is missing.  (transfer full) */
 char *vds_vhost_user_backend_get_hint(const VdsVhostUserBackend *backend);
 uint64_t vds_vhost_user_backend_get_messages(const VdsVhostUserBackend *backend);

@@ -422,6 +422,9 @@ bool vds_virtio_driver_reset_queue(VdsVirtioDevice *device, unsigned n, GError *
 
 /* There is something in queue n.  Any thread; waits for nothing. */
 void vds_virtio_driver_kick(VdsVirtioDevice *device, unsigned n);
+/* Kicks through a descriptor since queue n was set up, as long as its device found no
+ * buffer in it; 0 afterwards.  Any thread. */
+unsigned vds_virtio_driver_count_vain_kicks(const VdsVirtioDevice *device, unsigned n);
 /* One eventfd for all interrupts of the device, made with its first enabled queue; -1
  * before.  Borrowed. */
 int vds_virtio_driver_get_interrupt_fd(const VdsVirtioDevice *device);

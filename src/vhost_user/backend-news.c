@@ -61,6 +61,42 @@ static bool lacks_memory(const VdsVhostUserBackend *backend)
     return backend->has_features && !backend->map;
 }
 
+/* A ring that nobody has ever used, as far as this process sees.  A kick follows the
+ * buffer that it is for, so there is no race. */
+static bool is_untouched(const VdsQueueState *queue)
+{
+    uint64_t gpa = queue->packed ? queue->desc + 14 : queue->avail + 2;
+    uint16_t word; /* flags of the first slot, or avail.idx */
+
+    return queue->map && queue->last_avail_idx == 0 && queue->used_idx == 0 &&
+           vds_guest_map_read_u16(queue->map, gpa, &word, 1, NULL) && word == 0;
+}
+
+/* Its driver kicked, and nothing was ever in the ring: the driver writes to memory of its
+ * own. */
+static bool is_kicked_in_vain(const VdsVhostUserBackend *backend, unsigned n)
+{
+    VdsQueueState queue = {0};
+
+    return vds_virtio_driver_count_vain_kicks(backend->device, n) > 0 &&
+           vds_virtio_device_get_queue(backend->device, n, &queue) &&
+           is_untouched(&queue);
+}
+
+/* (transfer full) (nullable) */
+static char *vain_hint(const VdsVhostUserBackend *backend)
+{
+    for (unsigned i = 0; i < backend->n_rings; i++) {
+        if (backend->rings[i].phase == VDS_RING_SERVED && is_kicked_in_vain(backend, i)) {
+            return g_strdup_printf(
+                "queue %u was kicked (%u) and holds no buffer: is the guest's memory "
+                "shared (share=on)?",
+                i, vds_virtio_driver_count_vain_kicks(backend->device, i));
+        }
+    }
+    return NULL;
+}
+
 static int64_t waited_s(int64_t since_us)
 {
     return (g_get_monotonic_time() - since_us) / G_USEC_PER_SEC;
@@ -69,6 +105,7 @@ static int64_t waited_s(int64_t since_us)
 char *vds_vhost_user_backend_get_hint(const VdsVhostUserBackend *backend)
 {
     const int64_t patience_s = PATIENCE_MS / 1000;
+    char *vain;
 
     if (backend->link && is_silent(backend) &&
         waited_s(backend->begun_us) >= patience_s) {
@@ -82,7 +119,8 @@ char *vds_vhost_user_backend_get_hint(const VdsVhostUserBackend *backend)
                                "is the guest's memory shared (share=on)?",
                                waited_s(backend->features_us));
     }
-    return g_strdup("");
+    vain = backend->link ? vain_hint(backend) : NULL;
+    return vain ? vain : g_strdup("");
 }
 
 void vds_backend_hint_end(VdsVhostUserBackend *backend)
@@ -121,12 +159,21 @@ void vds_backend_hint_begin(VdsVhostUserBackend *backend)
     hint_wait(backend);
 }
 
+/* The first message, or the memory, came in time. */
 void vds_backend_hint_message(VdsVhostUserBackend *backend)
 {
-    if (backend->features_us == 0 && lacks_memory(backend)) {
+    bool lacks = lacks_memory(backend);
+
+    if (backend->features_us == 0 && lacks) {
         backend->features_us = g_get_monotonic_time();
         hint_wait(backend);
-    } else if (backend->patience && !lacks_memory(backend)) {
+    } else if (backend->messages == backend->before + 1) {
         vds_backend_hint_end(backend);
     }
+}
+
+/* A ring is served: soon its driver will have used it. */
+void vds_backend_hint_ring(VdsVhostUserBackend *backend)
+{
+    hint_wait(backend);
 }

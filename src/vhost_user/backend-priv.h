@@ -124,6 +124,8 @@ void vds_backend_report_peer(const VdsVhostUserBackend *backend,
 void vds_backend_hint_begin(VdsVhostUserBackend *backend);
 void vds_backend_hint_message(VdsVhostUserBackend *backend);
 void vds_backend_hint_end(VdsVhostUserBackend *backend);
+/* A ring is served from now on. */
+void vds_backend_hint_ring(VdsVhostUserBackend *backend);
 
 /* backend-waiters.c: front-ends that connected while another one is served. */
 void vds_backend_waiter_add(VdsVhostUserBackend *backend, int fd /* (transfer full) */);

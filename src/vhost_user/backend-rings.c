@@ -86,6 +86,7 @@ static bool serve(VdsVhostUserBackend *backend, unsigned n, GError **error)
         return false;
     }
     vds_backend_watch_device(backend);
+    vds_backend_hint_ring(backend);
     return true;
 }
 

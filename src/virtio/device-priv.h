@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <limits.h>
 #include <stdatomic.h>
 
 #include "vds/virtio.h"
@@ -88,6 +89,8 @@ struct VdsVirtioDevice {
 
 typedef struct VdsQueueStop VdsQueueStop;
 
+#define VDS_KICKS_FOUND UINT_MAX
+
 struct VdsVirtQueue {
     /* Constant. */
     VdsVirtioDevice *device;
@@ -112,6 +115,9 @@ struct VdsVirtQueue {
     VdsQueueStop *stops; /* (nullable) who waits for the last request */
     bool had_patience;   /* with those visitors, and they did not come */
 
+    /* The I/O thread's to change: kicks before the first buffer of this setup, then
+     * VDS_KICKS_FOUND. */
+    atomic_uint kicks;
     atomic_uint visitors; /* queries that want the lock, or have it */
     pthread_mutex_t lock; /* of all below */
     VdsVring *ring;       /* (nullable) */

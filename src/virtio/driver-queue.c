@@ -98,6 +98,7 @@ static void set_task(void *user)
     }
     vds_device_lock(device);
     queue->num = call->setup->num;
+    atomic_store_explicit(&queue->kicks, 0, memory_order_relaxed);
     queue->setup = *call->setup;
     queue->has_setup = true;
     queue->shown = false;
@@ -298,6 +299,29 @@ void vds_virtio_driver_kick(VdsVirtioDevice *device, unsigned n)
     }
 }
 
+static void count_kicks(VdsVirtQueue *queue, uint64_t count)
+{
+    unsigned before = atomic_load_explicit(&queue->kicks, memory_order_relaxed);
+
+    if (before != VDS_KICKS_FOUND) {
+        count = MIN(count, VDS_KICKS_FOUND - 1 - before);
+        atomic_store_explicit(&queue->kicks, before + (unsigned)count,
+                              memory_order_relaxed);
+    }
+}
+
+unsigned vds_virtio_driver_count_vain_kicks(const VdsVirtioDevice *device, unsigned n)
+{
+    unsigned kicks = 0;
+
+    vds_device_lock(device);
+    if (device->queues && n < device->n_queues && device->queues[n]) {
+        kicks = atomic_load_explicit(&device->queues[n]->kicks, memory_order_relaxed);
+    }
+    vds_device_unlock(device);
+    return kicks == VDS_KICKS_FOUND ? 0 : kicks;
+}
+
 /* Somebody else's eventfd.  A descriptor that is at its end, or was never one, is let go:
  * it would be readable for ever. */
 static void take_kick(uint32_t events, void *user)
@@ -306,6 +330,9 @@ static void take_kick(uint32_t events, void *user)
     uint64_t count;
     ssize_t n = vds_read_now(queue->kick_fd, &count, sizeof(count));
 
+    if (n == sizeof(count)) {
+        count_kicks(queue, count);
+    }
     if (n == sizeof(count) || (n < 0 && (errno == EAGAIN || errno == EINTR))) {
         vds_turn_begin(&queue->device->turn);
         vds_queue_dispatch(queue);

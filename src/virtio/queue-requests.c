@@ -109,6 +109,10 @@ size_t vds_virt_queue_pop(VdsVirtQueue *queue, VdsIo **ios, size_t max)
     }
     let_queries_by(queue);
     n = pop_some(queue, ios, max, &fault);
+    if (n > 0 &&
+        atomic_load_explicit(&queue->kicks, memory_order_relaxed) != VDS_KICKS_FOUND) {
+        atomic_store_explicit(&queue->kicks, VDS_KICKS_FOUND, memory_order_relaxed);
+    }
     if (queue->in_handle) {
         queue->budget -= (unsigned)n;
     }

@@ -174,13 +174,38 @@ static void test_hints(void **state)
     g_free(heard.text);
 }
 
+/* The driver writes to memory of its own: it kicks, and the ring stays as it was. */
+static void test_private_memory(void **state)
+{
+    static const uint64_t features[] = {LOOP_SPLIT | SERVED_PROTOCOL_BIT,
+                                        LOOP_PACKED | SERVED_PROTOCOL_BIT};
+
+    for (size_t i = 0; i < G_N_ELEMENTS(features); i++) {
+        Served served;
+        Heard heard;
+
+        listen_again(&served, &heard);
+        served_start(&served, features[i]);
+        assert_hint(&served, "");
+        eventfd_write(served.kick, 1);
+        turn_until(&heard.n[VDS_VHOST_USER_HINT], 1);
+        assert_hint(&served, "queue 0 was kicked (1) and holds no buffer");
+        served_ping(&served, "shared after all");
+        assert_hint(&served, "");
+        eventfd_write(served.kick, 1); /* for nothing, as some drivers do */
+        front_turn();
+        assert_hint(&served, "");
+        served_clear(&served);
+        g_free(heard.text);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_coming_and_leaving),
-        cmocka_unit_test(test_waiting),
-        cmocka_unit_test(test_many_wait),
-        cmocka_unit_test(test_hints),
+        cmocka_unit_test(test_coming_and_leaving), cmocka_unit_test(test_waiting),
+        cmocka_unit_test(test_many_wait),          cmocka_unit_test(test_hints),
+        cmocka_unit_test(test_private_memory),
     };
 
     return cmocka_run_group_tests_name("vhost_user-news", tests, NULL, NULL);
