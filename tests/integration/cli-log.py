@@ -130,6 +130,28 @@ def test_journal(folder):
 
 
 @in_folder
+def test_journal_of_a_daemon(folder):
+    """Standard error that is the journal stays open; any other does not."""
+    for right in (True, False):
+        with open(folder / "err", "w+") as err:
+            found = os.fstat(err.fileno())
+            stream = f"{found.st_dev}:{found.st_ino + (not right)}"
+            subprocess.run(arguments(folder, "-daemonize", "-pidfile", f"{folder}/pid"),
+                           stderr=err, check=True, timeout=TIMEOUT,
+                           env={**os.environ, "JOURNAL_STREAM": stream})
+        pid = int((folder / "pid").read_text())
+        try:
+            equal(os.readlink(f"/proc/{pid}/fd/2"),
+                  str(folder / "err") if right else "/dev/null")
+            visit(folder)
+            until(lambda: not right or "front-end 1 left" in (folder / "err").read_text())
+        finally:
+            os.kill(pid, signal.SIGTERM)
+        until(lambda: not (folder / "pid").exists())
+        equal((folder / "err").read_text().count("<6>virtio-debugd: "), 2 if right else 0)
+
+
+@in_folder
 def test_one_line_each(folder):
     """A name with a newline, an escape sequence and a byte that is no UTF-8."""
     name = b"a\n\x1b[31m\xff\xc2\x9bz"
@@ -175,4 +197,4 @@ def test_limit(folder):
 
 
 run(test_file_of_a_daemon, test_files_that_cannot_be, test_full_pipe, test_journal,
-    test_one_line_each, test_limit)
+    test_journal_of_a_daemon, test_one_line_each, test_limit)
