@@ -147,9 +147,10 @@ static bool add_repeat(VdsVhostUserBackend *backend, const VdsVhostUserRegion *t
     if (!repeat) {
         g_array_append_val(backend->repeats, first);
     } else if (repeat->n == backend->n_rings) {
-        return vds_vhost_user_fail(error, VDS_VHOST_USER_ERROR_MEMORY, "C6",
-                                   "ADD_MEM_REG",
-                                   "tells of one region more often than there are rings");
+        return vds_vhost_user_fail(
+            error, VDS_VHOST_USER_ERROR_MEMORY, "C6", "ADD_MEM_REG",
+            "has the region at 0x%" PRIx64 " again, after %u repeats for %u rings",
+            repeat->gpa, repeat->n, backend->n_rings);
     } else {
         repeat->n++;
     }

@@ -8,12 +8,14 @@
 #include "backend-priv.h"
 
 /* C8: a started ring is what it is. */
-static bool check_still(const VdsVhostUserBackend *backend, unsigned n, bool same,
-                        GError **error)
+static bool check_still(const VdsVhostUserBackend *backend,
+                        const VdsVhostUserRingState *state, const char *what,
+                        uint32_t now, GError **error)
 {
-    return same || !vds_ring_is_started(&backend->rings[n]) ||
-           vds_ring_fail(error, VDS_VHOST_USER_ERROR_STATE, "C8", n,
-                         "is changed while it runs");
+    return state->num == now || !vds_ring_is_started(&backend->rings[state->index]) ||
+           vds_ring_fail(error, VDS_VHOST_USER_ERROR_STATE, "C8", state->index,
+                         "is given %s %" PRIu32 " while it runs with %" PRIu32, what,
+                         state->num, now);
 }
 
 bool vds_backend_set_num(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
@@ -27,7 +29,7 @@ bool vds_backend_set_num(VdsVhostUserBackend *backend, VdsVhostUserMessage *mess
                              "has size %" PRIu32 ", expected 1 to %d", state->num,
                              VDS_VRING_MAX_NUM);
     }
-    if (!check_still(backend, state->index, state->num == ring->num, error)) {
+    if (!check_still(backend, state, "size", ring->num, error)) {
         return false;
     }
     ring->num = state->num;
@@ -61,7 +63,7 @@ bool vds_backend_set_base(VdsVhostUserBackend *backend, VdsVhostUserMessage *mes
     const VdsVhostUserRingState *state = &message->u.ring;
     VdsBackendRing *ring = &backend->rings[state->index];
 
-    if (!check_still(backend, state->index, state->num == ring->base, error)) {
+    if (!check_still(backend, state, "base", ring->base, error)) {
         return false;
     }
     ring->base = state->num;
