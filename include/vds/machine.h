@@ -194,9 +194,12 @@ void vds_machine_foreach_io_thread(const VdsMachine *machine, VdsIoThreadFunc fu
 
 /* A block node as its file is now; of a -drive, too.  What the device that uses it has
  * open is the same file unless somebody moved it.  All borrowed for the call. */
+enum { VDS_BLOCK_LIMITS = 6 }; /* bytes, then requests: all, read, written */
+
 typedef struct {
     const char *id;
     bool is_drive;
+    uint64_t limits[VDS_BLOCK_LIMITS]; /* of a -drive: a second; 0: none */
     const char *driver;
     const char *filename; /* "null-co://" without a file */
     bool read_only;

@@ -19,6 +19,12 @@ static QapiBlockDeviceInfo node_info(VdsArena *arena, const VdsBlockNode *node)
                   .has_actual_size = node->has_file,
                   .actual_size = (int64_t)MIN(node->allocated_bytes, INT64_MAX)},
         .cache = {.writeback = true},
+        .bps = (int64_t)node->limits[0],
+        .bps_rd = (int64_t)node->limits[1],
+        .bps_wr = (int64_t)node->limits[2],
+        .iops = (int64_t)node->limits[3],
+        .iops_rd = (int64_t)node->limits[4],
+        .iops_wr = (int64_t)node->limits[5],
     };
 }
 

@@ -104,6 +104,9 @@ static void turn_begin(VdsBlk *blk)
 
 static void turn_end(VdsBlk *blk)
 {
+    if (blk->active) {
+        vds_blk_hold_serve(blk);
+    }
     if (blk->protocol->finished) {
         blk->protocol->finished(blk);
     }
@@ -111,6 +114,14 @@ static void turn_end(VdsBlk *blk)
         blk->ops->kick(blk->engine);
     }
     vds_blk_work_flush(blk);
+}
+
+void vds_blk_turn(VdsBlk *blk, void (*work)(VdsBlk *blk))
+{
+    turn_begin(blk);
+    work(blk);
+    feed(blk);
+    turn_end(blk);
 }
 
 static void blk_handle(void *instance, VdsVirtQueue *queue)
@@ -275,8 +286,10 @@ static void blk_stop(void *instance)
 /* Gives up the requests of one queue, or of all (NULL). */
 static void requests_drop(VdsBlk *blk, const VdsVirtQueue *queue)
 {
-    VdsBlkRequest *ready = blk->ready;
+    VdsBlkRequest *ready;
 
+    vds_blk_hold_release(blk, queue);
+    ready = blk->ready;
     blk->ready = NULL;
     blk->ready_end = &blk->ready;
     for (VdsBlkRequest *next; ready; ready = next) {
@@ -314,6 +327,7 @@ static void blk_queue_stop(void *instance, VdsVirtQueue *queue)
     VdsBlk *blk = instance;
 
     turn_begin(blk);
+    vds_blk_hold_release(blk, queue); /* limits and latency are no reason to wait now */
     ready_serve(blk, blk->active ? NULL : queue);
     feed(blk);
     turn_end(blk);
@@ -372,6 +386,7 @@ VdsBlkDisk *vds_blk_detach(VdsBlk *blk)
     }
     disk = blk->disk;
     engine_close(blk);
+    vds_blk_hold_release(blk, NULL);
     for (unsigned i = 0; blk->requests && i < VDS_BLK_DEPTH; i++) {
         VdsBlkRequest *request = &blk->requests[i];
 
@@ -405,6 +420,7 @@ static void blk_free(void *instance)
 {
     VdsBlk *blk = instance;
 
+    vds_blk_hold_clear(blk);
     if (blk->engine) {
         vds_io_thread_call(blk->thread, watch_free, g_steal_pointer(&blk->watch));
         vds_blk_abandon(blk, g_steal_pointer(&blk->disk));

@@ -58,10 +58,13 @@ static bool node_bool(const Node *node, const char *key, bool *value, GError **e
 static bool open_null(const Node *node, VdsBlkDisk *disk, GError **error)
 {
     const VdsProp *size = node_find(node, "size");
+    const VdsProp *latency = node_find(node, "latency-ns");
 
     disk->kind = VDS_BLK_NULL;
     disk->size_bytes = NULL_BYTES;
-    return node_bool(node, "read-zeroes", &disk->zeroes, error) &&
+    return (!latency ||
+            vds_prop_get_uint(latency, 0, INT64_MAX, &disk->latency_ns, error)) &&
+           node_bool(node, "read-zeroes", &disk->zeroes, error) &&
            (!size || vds_prop_get_size(size, 1, &disk->size_bytes, error));
 }
 
@@ -225,6 +228,64 @@ static bool open_file(const Node *node, VdsBlkDisk *disk, GError **error)
 
 static bool open_node(const Node *node, unsigned layer, VdsBlkDisk *disk, GError **error);
 
+/* ---- limits ------------------------------------------------------------------------ */
+
+static void *group_create(const char *name)
+{
+    return vds_blk_throttle_new();
+}
+
+static void group_destroy(void *throttle)
+{
+    vds_blk_throttle_free(throttle);
+}
+
+/* Disks of a group share its limits, which are those of the last one that has any. */
+static VdsBlkThrottle *find_group(const VdsDeviceHost *host, const char *id)
+{
+    g_autofree char *name = g_strconcat("throttle-group/", id, NULL);
+
+    return host->share(host, name, group_create, group_destroy);
+}
+
+/* Of -drive: its own limits, or those of throttling.group. */
+static bool limit_drive(const Node *node, VdsBlkDisk *disk, GError **error)
+{
+    const char *group = node_text(node, "throttling.group");
+    bool given;
+
+    disk->owns_throttle = !group;
+    disk->throttle = group ? find_group(node->host, group) : vds_blk_throttle_new();
+    if (!vds_blk_throttle_set(disk->throttle, node->props, &given, error)) {
+        return false;
+    }
+    if (!given && !group) {
+        vds_blk_throttle_free(g_steal_pointer(&disk->throttle));
+    }
+    return true;
+}
+
+/* -blockdev throttle: one limit a disk, that of the node nearest to it. */
+static bool limit_node(const Node *node, VdsBlkDisk *disk, GError **error)
+{
+    const char *id = node_text(node, "throttle-group");
+    const VdsProps *group =
+        id ? node->host->find_backend(node->host, "object", id) : NULL;
+    bool given;
+
+    if (!group ||
+        g_strcmp0(vds_props_get_string(group, "qom-type"), "throttle-group") != 0) {
+        return id ? refuse(error, "Throttle group '%.*s' does not exist",
+                           vds_name_len(id), id)
+                  : refuse(error, "Parameter 'throttle-group' is missing");
+    }
+    if (disk->throttle) {
+        return refuse(error, "A throttle node below another is not supported");
+    }
+    disk->throttle = find_group(node->host, id);
+    return vds_blk_throttle_set(disk->throttle, group, &given, error);
+}
+
 /* raw is another node as it is; `file` names that one or stands for it. */
 static bool open_raw(const Node *node, unsigned layer, VdsBlkDisk *disk, GError **error)
 {
@@ -266,6 +327,9 @@ static bool open_node(const Node *node, unsigned layer, VdsBlkDisk *disk, GError
     if (strcmp(driver, "raw") == 0) {
         return open_raw(node, layer, disk, error);
     }
+    if (strcmp(driver, "throttle") == 0) {
+        return limit_node(node, disk, error) && open_raw(node, layer, disk, error);
+    }
     return refuse(error, "Unknown driver '%.*s'", vds_name_len(driver), driver);
 }
 
@@ -306,6 +370,9 @@ static bool open_drive(const Node *node, VdsBlkDisk *disk, GError **error)
     }
     if (format && strcmp(format, "raw") != 0) {
         return refuse(error, "Unknown driver '%.*s'", vds_name_len(format), format);
+    }
+    if (!limit_drive(node, disk, error)) {
+        return false;
     }
     if (!path) {
         disk->kind = VDS_BLK_MEMORY;
@@ -369,6 +436,9 @@ void vds_blk_disk_free(VdsBlkDisk *disk)
         munmap(disk->memory, disk->size_bytes);
     }
     disk_close(disk);
+    if (disk->owns_throttle) {
+        vds_blk_throttle_free(disk->throttle);
+    }
     g_free(disk);
 }
 

@@ -78,11 +78,17 @@ typedef enum {
     VDS_BLK_AT_ONCE_ALL,    /* reads and writes: all of it is in memory */
 } VdsBlkAtOnce;
 
+/* Limits (blk-throttle.c). */
+typedef struct VdsBlkThrottle VdsBlkThrottle;
+
 typedef struct {
     VdsBlkDiskKind kind;
     uint64_t size_bytes; /* a multiple of a sector */
     bool read_only;
-    bool unmap;  /* discard=unmap: FILE gives room back */
+    bool unmap;               /* discard=unmap: FILE gives room back */
+    uint64_t latency_ns;      /* NULL: how long it takes over a request */
+    VdsBlkThrottle *throttle; /* (nullable) */
+    bool owns_throttle;       /* else it is a group's, which lives longer */
     bool zeroes; /* read-zeroes=on: NULL; else a read changes nothing, as in QEMU */
     int fd;      /* FILE; else -1 */
     VdsPatience *patience; /* FILE: with its file system */
@@ -99,6 +105,18 @@ G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsBlkDisk, vds_blk_disk_free)
 /* (nullable) the image format, other than raw, of the file's first bytes or its last
  * sector: a constant.  One or two reads. */
 const char *vds_blk_probe(int fd, uint64_t size_bytes);
+/* No limits at first. */
+VdsBlkThrottle *vds_blk_throttle_new(void);
+void vds_blk_throttle_free(VdsBlkThrottle *throttle); /* NULL is fine */
+/* What props say of limits, under the names of -drive (throttling.iops-total, iops),
+ * -object throttle-group (x-iops-total) or object-add (limits.iops-total); *given: there
+ * is anything.  BACKEND, VDS_UTIL_ERROR_VALUE: nothing changed. */
+bool vds_blk_throttle_set(VdsBlkThrottle *throttle, const VdsProps *props, bool *given,
+                          GError **error);
+/* Any thread.  0: a request of so many bytes passes, and counts; else nanoseconds after
+ * which it may ask again. */
+uint64_t vds_blk_throttle_pass(VdsBlkThrottle *throttle, bool writes, uint64_t bytes,
+                               uint64_t now_ns);
 /* MEMORY: makes `memory`; nothing else has to.  false: the system has none. */
 bool vds_blk_disk_open(VdsBlkDisk *disk);
 /* Of MEMORY and NULL: moves [offset, offset + len) between the disk and the request, or
@@ -230,6 +248,7 @@ struct VdsBlkRequest {
     VdsBlkCountKind count;
     bool counted_invalid;
     uint64_t begun_ns, bytes; /* for the counters */
+    uint64_t due_ns;          /* held: by the clock of begun_ns */
     /* A SCSI command's: who it is, and its answer. */
     uint64_t number, tag;
     uint8_t response, sense_key;
@@ -250,6 +269,14 @@ struct VdsBlkRules {
 };
 
 extern const VdsBlkProtocol vds_blk_protocol; /* of virtio-blk */
+
+/* Why a request is held (blk-hold.c), each a list in order of arrival. */
+typedef enum {
+    VDS_BLK_HOLD_READ,  /* by limits */
+    VDS_BLK_HOLD_WRITE, /* by limits; all that is neither a read nor a flush */
+    VDS_BLK_HOLD_LATE,  /* by the disk's latency */
+    VDS_BLK_HOLDS,
+} VdsBlkHold;
 
 /* ---- the device's own words (blk-device.c, blk-work.c) --------------------------------
  */
@@ -283,7 +310,10 @@ struct VdsBlk {
     VdsBlkRequest *free;
     unsigned n_free;
     VdsBlkRequest *ready, **ready_end;
-    VdsTaskFunc settled; /* (nullable) who is to be called when no op is under way */
+    VdsBlkRequest *held[VDS_BLK_HOLDS];
+    unsigned n_held;
+    VdsIoTimer *hold_timer; /* (nullable) */
+    VdsTaskFunc settled;    /* (nullable) who is to be called when no op is under way */
     void *settled_user;
     VdsBlkRequest *done[VDS_BLK_BATCH]; /* of `dirty`: for the driver to see */
     unsigned n_done;
@@ -327,6 +357,21 @@ bool vds_blk_attach(VdsBlk *blk, VdsBlkDisk *disk);
 /* On the I/O thread: (transfer full).  Work that is under way in spite of
  * vds_blk_settle() is abandoned with the disk, and NULL returned. */
 VdsBlkDisk *vds_blk_detach(VdsBlk *blk);
+
+/* One turn on the I/O thread, with `work` in it. */
+void vds_blk_turn(VdsBlk *blk, void (*work)(VdsBlk *blk));
+
+/* ---- held requests (blk-hold.c)
+ * ---------------------------------------------------------------- */
+
+/* true: it is held, and advanced when it may go on. */
+bool vds_blk_hold(VdsBlkRequest *request);
+/* In a turn: those that may go on do, and the next turn is set. */
+void vds_blk_hold_serve(VdsBlk *blk);
+/* Onto the ready list: those of one queue, or all (NULL), whatever they wait for. */
+void vds_blk_hold_release(VdsBlk *blk, const VdsVirtQueue *queue);
+/* Off the I/O thread, with none held: frees the timer. */
+void vds_blk_hold_clear(VdsBlk *blk);
 
 /* ---- without waiting (blk-drain.c)
  * ---------------------------------------------------------------- */

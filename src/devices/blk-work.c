@@ -308,7 +308,9 @@ void vds_blk_work_begin(VdsBlk *blk, VdsIo *io)
     }
     keep_room(request);
     vds_blk_stats_begin(request);
-    vds_blk_work_advance(request);
+    if (!vds_blk_hold(request)) {
+        vds_blk_work_advance(request);
+    }
 }
 
 /* ---- what the engine says -------------------------------------------------------------

@@ -151,7 +151,8 @@ static bool descend(const VdsMachine *machine, Layer *layer, VdsBlockNode *node,
         Layer below;
 
         node->read_only |= is_on(layer, "read-only");
-        if (g_strcmp0(text(layer, "driver"), "raw") != 0 ||
+        if ((g_strcmp0(text(layer, "driver"), "raw") != 0 &&
+             g_strcmp0(text(layer, "driver"), "throttle") != 0) ||
             !step(machine, layer, &below, missing)) {
             break;
         }
@@ -174,6 +175,24 @@ static void describe(const VdsMachine *machine, Layer layer, VdsBlockNode *node)
     }
 }
 
+/* Under QEMU's names and its older ones. */
+static void describe_limits(const Layer *layer, VdsBlockNode *node)
+{
+    static const char *const names[VDS_BLOCK_LIMITS][2] = {
+        {"throttling.bps-total", "bps"},     {"throttling.bps-read", "bps_rd"},
+        {"throttling.bps-write", "bps_wr"},  {"throttling.iops-total", "iops"},
+        {"throttling.iops-read", "iops_rd"}, {"throttling.iops-write", "iops_wr"},
+    };
+
+    for (unsigned i = 0; i < VDS_BLOCK_LIMITS * 2; i++) {
+        const VdsProp *prop = find(layer, names[i / 2][i % 2]);
+
+        if (prop) {
+            vds_prop_get_size(prop, 1, &node->limits[i / 2], NULL);
+        }
+    }
+}
+
 static void describe_drive(const VdsMachine *machine, const VdsProps *props,
                            VdsBlockNode *node)
 {
@@ -181,6 +200,7 @@ static void describe_drive(const VdsMachine *machine, const VdsProps *props,
     const char *path = text(&layer, "file");
 
     node->driver = "raw";
+    describe_limits(&layer, node);
     node->read_only = is_on(&layer, "readonly") || is_on(&layer, "read-only");
     if (!path) {
         node->size_bytes = MEMORY_BYTES;

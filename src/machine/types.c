@@ -31,6 +31,7 @@ static const struct {
     {"iothread", "event-loop-base", false},
     {"secret_common", "object", true},
     {"secret", "secret_common", false},
+    {"throttle-group", "object", false},
 };
 
 /* What every device has beside its row's properties; read only. */

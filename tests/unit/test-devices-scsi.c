@@ -390,6 +390,25 @@ static void test_sizes_of_the_driver(void **state)
     scsi_close(&scsi);
 }
 
+/* A request that is under way keeps the length of response it began with. */
+static void test_sense_size_changes_meanwhile(void **state)
+{
+    const uint32_t more = 252;
+    static Scsi scsi;
+
+    scsi_open(&scsi, "", "driver=null-co,node-name=n,latency-ns=200000000", "",
+              DOOR_SPLIT);
+    memset(scsi.data, 0xff, BLOCK);
+    post(&scsi, 1, (const uint8_t[]){0x35}, 1, NULL, 0, 0); /* SYNCHRONIZE CACHE */
+    door_settle(&scsi.door);
+    assert_true(vds_virtio_driver_write_config(scsi.door.device, 20, &more, 4, NULL));
+    take(&scsi, 0, 0);
+    assert_int_equal(scsi.written, IN);
+    assert_int_equal(scsi.status, GOOD);
+    assert_int_equal(scsi.response, OK);
+    scsi_close(&scsi);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -405,6 +424,7 @@ int main(void)
         cmocka_unit_test(test_overruns),
         cmocka_unit_test(test_lies),
         cmocka_unit_test(test_sizes_of_the_driver),
+        cmocka_unit_test(test_sense_size_changes_meanwhile),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -178,6 +178,7 @@ static void test_types(void **state)
          "rng-random<rng-backend cryptodev-backend<object "
          "cryptodev-backend-builtin<cryptodev-backend event-loop-base<object* "
          "iothread<event-loop-base secret_common<object* secret<secret_common "
+         "throttle-group<object "
          "toy-machine<machine toy-base<device* toy-pci<toy-base toy-device<toy-base "
          "toy-bridge<device toy-port<device toy-replay<device "},
     };
