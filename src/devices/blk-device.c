@@ -212,6 +212,7 @@ static void requests_make(VdsBlk *blk)
         return;
     }
     blk->requests = g_new0(VdsBlkRequest, VDS_BLK_DEPTH);
+    blk->done = g_renew(VdsBlkRequest *, blk->done, VDS_BLK_BATCH);
     for (unsigned i = 0; i < VDS_BLK_DEPTH; i++) {
         blk->requests[i].blk = blk;
         vds_blk_work_free(&blk->requests[i]);
@@ -429,6 +430,7 @@ static void blk_free(void *instance)
         g_free(blk->requests[i].buffer);
     }
     g_free(blk->requests);
+    g_free(blk->done);
     vds_blk_disk_free(blk->disk);
     g_free(blk->serial);
     g_free(blk);

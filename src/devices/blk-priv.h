@@ -315,7 +315,7 @@ struct VdsBlk {
     VdsIoTimer *hold_timer; /* (nullable) */
     VdsTaskFunc settled;    /* (nullable) who is to be called when no op is under way */
     void *settled_user;
-    VdsBlkRequest *done[VDS_BLK_BATCH]; /* of `dirty`: for the driver to see */
+    VdsBlkRequest **done; /* (nullable) VDS_BLK_BATCH of `dirty`, with the first driver */
     unsigned n_done;
 };
 
