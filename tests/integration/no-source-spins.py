@@ -138,6 +138,192 @@ def test_listener_of_a_device_without_descriptors():
         idle(ours.proc.pid, "a front-end and no descriptor")
 
 
+# ---- monitors ----
+
+def leave(sock, half):
+    """Half of it, or all."""
+    if half is None:
+        sock.close()
+    else:
+        sock.shutdown(half)
+
+
+HALVES = (socket.SHUT_RD, socket.SHUT_WR, socket.SHUT_RDWR, None)
+
+
+def test_monitors():
+    """Sessions of each protocol that are left by halves, with something to say to each."""
+    with Daemon("-monitor", "unix:{dir}/mon,server=on,wait=off", *RNG) as ours:
+        for name, ask in (("qmp", b'{"execute": "qmp_capabilities"}'), ("mon", b"info version\n")):
+            for half in HALVES:
+                sock = connect(ours.dir / name)
+                sock.sendall(ask * 3)
+                leave(sock, half)
+                ours.client().command("stop")
+                idle(ours.proc.pid, f"{name}, shut down {half}")
+                sock.close()
+
+
+def test_monitor_without_descriptors():
+    with Daemon(*RNG) as ours:
+        with without_descriptors(ours), connect(ours.sock) as sock:
+            idle(ours.proc.pid, "a client and no descriptor")
+            del sock
+        ours.client().command("query-name")
+
+
+def test_monitor_in_client_mode():
+    for half in HALVES:
+        path = None
+
+        def listen(folder):
+            nonlocal path, listener
+            path = str(folder / "there")
+            listener.bind(path)
+            listener.listen(1)
+
+        with socket.socket(socket.AF_UNIX) as listener, \
+                Daemon("-qmp", "unix:{dir}/there", prepare=listen) as ours:
+            far = listener.accept()[0]
+            leave(far, half)
+            ours.client().command("stop")
+            idle(ours.proc.pid, f"client mode, shut down {half}")
+            far.close()
+            idle(ours.proc.pid, "client mode, closed")
+
+
+def test_monitor_on_standard_input_and_output():
+    for ends in ("in", "out", "both"):
+        in_reader, in_writer = os.pipe()
+        out_reader, out_writer = os.pipe()
+        with Daemon("-qmp", "stdio", stdin=in_reader, stdout=out_writer) as ours:
+            os.close(in_reader)
+            os.close(out_writer)
+            left = {"in": [in_writer], "out": [out_reader], "both": [in_writer, out_reader]}[ends]
+            for fd in left:
+                os.close(fd)
+            ours.client().command("stop")
+            idle(ours.proc.pid, f"stdio, {ends} left")
+            for fd in {in_writer, out_reader} - set(left):
+                os.close(fd)
+
+
+# ---- what ports are wired to ----
+
+def console(chardev, *more):
+    return ("-chardev", chardev, "-device", "virtio-serial-pci,id=d0,max_ports=1,vhost-user={dir}/d0",
+            "-device", "virtconsole,chardev=c0,bus=d0.0,id=p0", *more)
+
+
+def transmit(front, slots):
+    """Starts the transmit queue with so many buffers of 64 KiB."""
+    front.negotiate()
+    front.share()
+    front.start_ring(1)
+    for slot in range(slots):
+        front.put(slot, [(DATA, 1 << 16, 0)])
+    front.kick()
+    assert front.is_open()
+
+
+def receive(front):
+    front.negotiate()
+    front.share()
+    front.start_ring(0)
+    front.put(0, [(DATA, 16, WRITE)])
+    front.kick()
+    assert front.is_open()
+
+
+def test_port_of_a_server():
+    """With nobody who reads, with a buffer to fill, and with more to send than fits."""
+    begin = {"nothing": lambda front: None, "input": receive, "output": lambda front: transmit(front, 16)}
+    for what, start in begin.items():
+        for half in HALVES:
+            with served(*console("socket,id=c0,path={dir}/port,server=on,wait=off")) as (ours, stack):
+                front = stack.enter_context(Front(ours.dir / "d0"))
+                sock = stack.enter_context(connect(ours.dir / "port"))
+                start(front)
+                leave(sock, half)
+                idle(ours.proc.pid, f"port with {what}, shut down {half}")
+
+
+def test_port_of_a_client():
+    """Left by its server, which is gone: it connects again in vain, and then not."""
+    for half in HALVES:
+        with socket.socket(socket.AF_UNIX) as listener:
+            def listen(folder):
+                listener.bind(str(folder / "far"))
+                listener.listen(1)
+                disk(folder)
+
+            with Daemon(*console("socket,id=c0,path={dir}/far,reconnect=1"), prepare=listen) as ours, \
+                    Front(ours.dir / "d0") as front:
+                receive(front)
+                far = listener.accept()[0]
+                listener.close()
+                leave(far, half)
+                idle(ours.proc.pid, f"client, shut down {half}")
+                far.close()
+
+
+def test_port_of_a_pty():
+    """Its other end comes, goes, and is nobody."""
+    with served(*console("pty,id=c0")) as (ours, stack):
+        name = ours.client().command("query-chardev")
+        path = next(row["filename"] for row in name if row["label"] == "c0").removeprefix("pty:")
+        front = stack.enter_context(Front(ours.dir / "d0"))
+        receive(front)
+        idle(ours.proc.pid, "pty, nobody")
+        os.close(os.open(path, os.O_RDWR | os.O_NOCTTY))
+        idle(ours.proc.pid, "pty, somebody left")
+
+
+def test_port_of_a_full_file():
+    with served(*console("file,id=c0,path=/dev/full")) as (ours, stack):
+        transmit(stack.enter_context(Front(ours.dir / "d0")), 16)
+        idle(ours.proc.pid, "a full disk")
+
+
+def test_port_of_standard_input_and_output():
+    for begin in (receive, lambda front: transmit(front, 16)):
+        in_reader, in_writer = os.pipe()
+        out_reader, out_writer = os.pipe()
+        with Daemon(*console("stdio,id=c0"), stdin=in_reader, stdout=out_writer) as ours:
+            for fd in (in_reader, out_writer):
+                os.close(fd)
+            with Front(ours.dir / "d0") as front:
+                begin(front)
+                idle(ours.proc.pid, "stdio")
+                os.close(in_writer)
+                os.close(out_reader)
+                idle(ours.proc.pid, "stdio, closed")
+
+
+# ---- sockets of a vsock device ----
+
+def test_vsock_host():
+    """Callers in their greeting, and none left to accept with."""
+    with Daemon("-device", "vhost-vsock-pci,id=v0,guest-cid=3,uds-path={dir}/v0") as ours:
+        client = ours.client()
+        client.command("query-name")
+        for half in HALVES:
+            with connect(ours.dir / "v0") as caller:
+                caller.sendall(b"CONNECT 9")
+                leave(caller, half)
+                idle(ours.proc.pid, f"vsock greeting, shut down {half}")
+        for half in HALVES:
+            with connect(ours.dir / "v0") as caller:
+                caller.sendall(b"CONNECT 7\n")  # an echo
+                caller.settimeout(10)
+                caller.recv(64)
+                caller.sendall(b"x" * 1000)
+                leave(caller, half)
+                idle(ours.proc.pid, f"vsock stream, shut down {half}")
+        with without_descriptors(ours), connect(ours.dir / "v0"):
+            idle(ours.proc.pid, "vsock, no descriptor")
+
+
 @contextlib.contextmanager
 def without_descriptors(ours):
     pid = ours.proc.pid
