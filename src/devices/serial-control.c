@@ -95,8 +95,8 @@ void vds_serial_tell(VdsSerial *serial, uint32_t nr, unsigned what)
 
 static void on_device_ready(VdsSerial *serial, uint16_t value)
 {
-    if (value == 0) {
-        return; /* it failed to set us up */
+    if (value == 0 || serial->announced) {
+        return; /* it failed to set us up; or each port is told of once (5.3.6.2.1) */
     }
     serial->announced = true;
     for (uint32_t nr = 0; nr < serial->n_slots; nr++) {

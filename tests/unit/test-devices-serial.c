@@ -94,6 +94,8 @@ static void test_absurd_messages(void **state)
     say_bytes(door, "\0\0\0\0\0\0\1\0and what nobody asked for", 33,
               2); /* DEVICE_READY */
     assert_heard(door, "ADD 1=1");
+    say(door, 0, DEVICE_READY, 1); /* 5.3.6.2.1: a port is told of once */
+    assert_heard(door, "");
     assert_false(door_is_broken(door));
     fixture_clear(&fixture);
 }
