@@ -8,11 +8,14 @@
  */
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/openat2.h>
 #include <limits.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include "record-priv.h"
 
@@ -54,10 +57,10 @@ static bool read_all(int fd, const char *name, uint64_t offset, uint64_t len, Vd
     return true;
 }
 
-/* Opens without waiting (a FIFO would) and takes regular files only. */
-static int open_regular(const char *path, uint64_t *size, GError **error)
+/* Takes fd; regular files only.  -1 */
+static int take_regular(int fd, const char *path, uint64_t *size, GError **error)
 {
-    VDS_AUTO_FD fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
+    VDS_AUTO_FD owned = fd;
     struct stat info;
 
     if (fd < 0 || fstat(fd, &info) < 0) {
@@ -69,7 +72,25 @@ static int open_regular(const char *path, uint64_t *size, GError **error)
         return -1;
     }
     *size = (uint64_t)info.st_size;
-    return vds_fd_steal(&fd);
+    return vds_fd_steal(&owned);
+}
+
+/* Opens without waiting (a FIFO would). */
+static int open_regular(const char *path, uint64_t *size, GError **error)
+{
+    return take_regular(open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY), path,
+                        size, error);
+}
+
+/* The kernel itself keeps to the folder while it follows the name, so that a link that
+ * changes meanwhile leads nowhere else (openat2(2)). */
+static int open_beneath(const char *folder, const char *name)
+{
+    const struct open_how how = {.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
+                                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS};
+    VDS_AUTO_FD at = open(folder, O_PATH | O_DIRECTORY | O_CLOEXEC);
+
+    return at < 0 ? -1 : (int)syscall(SYS_openat2, at, name, &how, sizeof(how));
 }
 
 /* The page file `name` beside the recording; it may not lie outside that folder, neither
@@ -79,29 +100,26 @@ static int open_pages(const char *recording, const char *name, uint64_t *size,
 {
     g_autofree char *folder = g_path_get_dirname(recording);
     g_autofree char *path = g_build_filename(folder, name, NULL);
-    char *real_folder = realpath(folder, NULL);
-    char *real_path = realpath(path, NULL);
-    size_t len = real_folder ? strlen(real_folder) : 0;
-    int fd = -1;
+    int fd;
 
     if (g_path_is_absolute(name) || *name == '\0') {
         refuse(error, "%s: file '%.*s' is not a relative name", recording,
                vds_name_len(name), name);
-    } else if (!real_path || !real_folder) {
-        refuse(error, "%s: cannot open file '%.*s': %s", recording, vds_name_len(name),
-               name, g_strerror(errno));
-    } else if (len > 1 &&
-               (strncmp(real_path, real_folder, len) != 0 || real_path[len] != '/')) {
+        return -1;
+    }
+    fd = open_beneath(folder, name);
+    if (fd < 0 && errno == EXDEV) {
         refuse(error, "%s: file '%.*s' is outside the recording's folder", recording,
                vds_name_len(name), name);
+    } else if (fd < 0) {
+        refuse(error, "%s: cannot open file '%.*s': %s", recording, vds_name_len(name),
+               name, g_strerror(errno));
     } else {
-        fd = open_regular(real_path, size, error);
+        fd = take_regular(fd, path, size, error);
         if (fd < 0) {
             g_prefix_error(error, "%s: file ", recording);
         }
     }
-    free(real_folder);
-    free(real_path);
     return fd;
 }
 
