@@ -165,6 +165,8 @@ bool vds_machine_backend_del(VdsMachine *machine, const char *kind, const char *
  * netdev or chardev name them, and the part takes them.  put: fd is (transfer full), also
  * on error, and one of that name is closed. */
 bool vds_machine_fd_put(VdsMachine *machine, const char *name, int fd, GError **error);
+/* Closes a client's descriptor (transfer full), and waits for no file system. */
+void vds_machine_fd_discard(VdsMachine *machine, int fd);
 /* A new pseudo terminal by that name; *path (transfer full) is where its other end is.
  * NO_FD. */
 bool vds_machine_fd_put_pty(VdsMachine *machine, const char *name, char **path,

@@ -39,6 +39,33 @@ static inline int vds_fd_steal(int *fd)
 /* `VDS_AUTO_FD fd = open(...)`: closed when the scope ends, unless stolen. */
 #define VDS_AUTO_FD __attribute__((cleanup(vds_fd_close))) int
 
+/* What a descriptor is that came from another process; its file system is not asked. */
+typedef enum {
+    VDS_FD_FILE,   /* of a file system or a device: anything may block */
+    VDS_FD_MEMORY, /* memfd, tmpfs, hugetlbfs (they have seals) */
+    VDS_FD_SOCKET,
+    VDS_FD_PIPE, /* or a FIFO */
+    VDS_FD_EVENTFD,
+} VdsFdKind;
+VdsFdKind vds_fd_kind(int fd);
+/* A network interface of tun or tap; nobody is asked either. */
+bool vds_fd_is_tap(int fd);
+/* As /proc has it: a path, "socket:[1234]".  (transfer full); empty: it has no name */
+char *vds_fd_describe(int fd);
+
+/* Closes descriptors that came from another process and may be files of a file system
+ * that never answers: those on threads of its own, at most 16, the others at once.  Any
+ * thread.
+ */
+typedef struct VdsCloser VdsCloser;
+VdsCloser *vds_closer_new(void);
+/* Waits for nothing: threads that cannot end stay.  NULL is fine */
+void vds_closer_free(VdsCloser *closer);
+/* *fd (transfer full) becomes -1.  Without a closer: at once. */
+void vds_closer_close(VdsCloser *closer, int *fd);
+/* All threads wait: whoever hands over files should have to wait, too. */
+bool vds_closer_is_full(VdsCloser *closer);
+
 /* ---- VdsBuf: bytes, appended at the end and consumed from the front --------------- */
 
 typedef struct {
@@ -262,6 +289,9 @@ void vds_patience_unref(VdsPatience *patience); /* NULL is fine */
  * or 5 while others are left alone.  false: it has not returned, or was not started, and
  * `user` is no longer the caller's. */
 bool vds_patience_run(VdsPatience *patience, const VdsPatienceTask *task, unsigned ms);
+/* open(2) with O_CLOEXEC; ETIMEDOUT: the file system has not answered. */
+int vds_patience_open(VdsPatience *patience, const char *path, int flags, mode_t mode,
+                      unsigned ms);
 
 /* ---- UNIX sockets ------------------------------------------------------------------ */
 

@@ -259,7 +259,7 @@ bool qmp_chardev_remove(VdsCmds *ctx, VdsArena *arena, const char *id, GError **
 
 bool qmp_getfd(VdsCmds *ctx, VdsArena *arena, const char *fdname, GError **error)
 {
-    VDS_AUTO_FD fd = ctx->host->take_fd(ctx->host->user);
+    int fd = ctx->host->take_fd(ctx->host->user);
 
     if (fd < 0) {
         g_set_error_literal(error, VDS_CMDS_ERROR, VDS_CMDS_ERROR_VALUE,
@@ -270,9 +270,10 @@ bool qmp_getfd(VdsCmds *ctx, VdsArena *arena, const char *fdname, GError **error
         g_set_error_literal(
             error, VDS_CMDS_ERROR, VDS_CMDS_ERROR_VALUE,
             "Parameter 'fdname' expects a name not starting with a digit");
+        vds_machine_fd_discard(ctx->machine, fd);
         return false;
     }
-    return vds_machine_fd_put(ctx->machine, fdname, vds_fd_steal(&fd), error);
+    return vds_machine_fd_put(ctx->machine, fdname, fd, error);
 }
 
 bool qmp_closefd(VdsCmds *ctx, VdsArena *arena, const char *fdname, GError **error)

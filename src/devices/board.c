@@ -28,7 +28,7 @@ static bool serial_realize(const VdsDeviceArgs *args, VdsDeviceParts *parts,
     if (!chardev) {
         return vds_kind_refuse(error, "Can't create serial device, empty char device");
     }
-    parts->instance = vds_serial_wire_new(chardev, error);
+    parts->instance = vds_serial_wire_new(chardev, args->host->patience, error);
     return parts->instance != NULL;
 }
 

@@ -204,6 +204,9 @@ static bool adopt(const char *text, int *fd, GError **error)
     if (!number_of(text, &number, error)) {
         return false;
     }
+    if (!vds_fd_is_tap(number)) { /* a file of a file system might wait at the ioctl */
+        return refuse(error, "'fd' is no tap", EBADFD);
+    }
     *fd = fcntl(number, F_DUPFD_CLOEXEC, 3);
     if (*fd < 0) {
         return refuse(error, "Could not use 'fd'", errno);

@@ -17,6 +17,8 @@ struct VdsSerialWire {
     bool sink;         /* takes everything, gives nothing */
     char *name;        /* (nullable) the pty's */
 
+    VdsPatience *patience; /* borrowed; while it is opened */
+
     /* Sockets. */
     bool is_socket;
     int listen_fd;               /* -1: a client */

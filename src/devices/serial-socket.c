@@ -18,7 +18,10 @@
 typedef struct addrinfo AddrInfo;
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(AddrInfo, freeaddrinfo)
 
-enum { PAUSE_NS = 1000000000 }; /* when there are no descriptors left */
+enum {
+    PAUSE_NS = 1000000000, /* when there are no descriptors left */
+    LOOK_UP_MS = 50,
+};
 
 /* The in half, and the out half at the place of `spare`.  Takes both descriptors. */
 static bool take(VdsSerialWire *wire, int fd, int spare)
@@ -278,22 +281,85 @@ static bool open_unix(VdsSerialWire *wire, const VdsProps *props, bool server,
     return connect_first(wire, &address, sizeof(address), path, error);
 }
 
+/* Name servers may not answer: on a thread of its own. */
+typedef struct {
+    char *host, *port; /* (nullable) */
+    int flags, code;
+    AddrInfo *found; /* (nullable) */
+} LookUp;
+
+static void look_up_free(void *user)
+{
+    LookUp *look_up = user;
+
+    g_clear_pointer(&look_up->found, freeaddrinfo);
+    g_free(look_up->host);
+    g_free(look_up->port);
+    g_free(look_up);
+}
+
+G_DEFINE_AUTOPTR_CLEANUP_FUNC(LookUp, look_up_free)
+
+static void look_up_run(void *user)
+{
+    LookUp *look_up = user;
+    const AddrInfo hints = {.ai_flags = look_up->flags, .ai_socktype = SOCK_STREAM};
+
+    look_up->code = getaddrinfo(look_up->host, look_up->port, &hints, &look_up->found);
+}
+
+/* A number needs no server and no thread. */
+static bool look_up_number(LookUp *look_up)
+{
+    int flags = look_up->flags;
+
+    look_up->flags |= AI_NUMERICHOST | AI_NUMERICSERV;
+    look_up_run(look_up);
+    look_up->flags = flags;
+    return look_up->code == 0;
+}
+
+static bool fail_look_up(GError **error, const char *name, const char *why)
+{
+    g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
+                "address resolution failed for '%.*s': %s", vds_name_len(name), name,
+                why);
+    return false;
+}
+
+/* (transfer full) */
+static AddrInfo *look_up(VdsSerialWire *wire, LookUp *question, const char *name,
+                         GError **error)
+{
+    g_autoptr(LookUp) own = question;
+    const VdsPatienceTask task = {name, look_up_run, own, look_up_free};
+
+    if (!look_up_number(own) && !vds_patience_run(wire->patience, &task, LOOK_UP_MS)) {
+        own = NULL; /* the thread's */
+        fail_look_up(error, name, "no answer yet");
+        return NULL;
+    }
+    if (own->code != 0) {
+        fail_look_up(error, name, gai_strerror(own->code));
+        return NULL;
+    }
+    return g_steal_pointer(&own->found);
+}
+
 static bool open_tcp(VdsSerialWire *wire, const VdsProps *props, bool server,
                      GError **error)
 {
     const VdsProp *host = vds_props_find(props, "host"),
                   *port = vds_props_find(props, "port");
-    const AddrInfo hints = {.ai_flags = server ? AI_PASSIVE : 0,
-                            .ai_socktype = SOCK_STREAM};
     g_autofree char *name = g_strdup_printf("%s:%s", host->text, port ? port->text : "");
+    LookUp *question = g_new0(LookUp, 1);
     g_autoptr(AddrInfo) found = NULL;
-    int code = getaddrinfo(host->text[0] ? host->text : NULL, port ? port->text : NULL,
-                           &hints, &found);
 
-    if (code != 0) {
-        g_set_error(error, VDS_VIRTIO_ERROR, VDS_VIRTIO_ERROR_BACKEND,
-                    "address resolution failed for '%.*s': %s", vds_name_len(name), name,
-                    gai_strerror(code));
+    question->host = host->text[0] ? g_strdup(host->text) : NULL;
+    question->port = port ? g_strdup(port->text) : NULL;
+    question->flags = server ? AI_PASSIVE : 0;
+    found = look_up(wire, question, name, error);
+    if (!found) {
         return false;
     }
     return server ? listen_tcp(wire, found, name, error)
@@ -312,6 +378,10 @@ static bool open_fd(VdsSerialWire *wire, const VdsProps *props, bool server,
 
     if (!vds_prop_get_uint(prop, 0, INT_MAX, &number, error)) {
         return false;
+    }
+    if (vds_fd_kind((int)number) != VDS_FD_SOCKET) {
+        errno = ENOTSOCK;
+        return vds_wire_fail(error, "no socket at descriptor", prop->text);
     }
     fd = fcntl((int)number, F_DUPFD_CLOEXEC, 0);
     if (fd < 0 || getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &len) != 0 ||

@@ -19,7 +19,8 @@ typedef struct {
 
 /* Opens, binds or begins to connect.  A server's socket listens from now on; who connects
  * is accepted once the wire is started.  VDS_VIRTIO_ERROR_BACKEND. */
-VdsSerialWire *vds_serial_wire_new(const VdsProps *chardev, GError **error);
+VdsSerialWire *vds_serial_wire_new(const VdsProps *chardev, VdsPatience *patience,
+                                   GError **error);
 /* NULL is fine.  Stopped; a socket's path goes with it. */
 void vds_serial_wire_free(VdsSerialWire *wire);
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsSerialWire, vds_serial_wire_free)

@@ -34,31 +34,36 @@ static bool open_null(VdsSerialWire *wire, const VdsProps *props, GError **error
     return true;
 }
 
+enum { OPEN_MS = 50 }; /* its file system may not answer */
+
 /* The file that `key` names; one of a descriptor that was inherited is that descriptor:
- * we may not be allowed to open it. */
-static bool open_output(const VdsProps *props, const char *key, bool append, int *fd,
-                        GError **error)
+ * this process may not be allowed to open it.  -1: none */
+static int open_output(const VdsSerialWire *wire, const VdsProps *props, const char *key,
+                       bool append, GError **error)
 {
     g_autofree char *fd_key = g_strconcat(key, "-fd", NULL);
     const VdsProp *given = vds_props_find(props, fd_key);
     const char *path = vds_props_get_string(props, key);
+    const int flags = O_WRONLY | O_CREAT | O_NONBLOCK | O_NOCTTY;
     uint64_t number;
+    int fd;
 
     path = path ? path : "";
     if (!given) {
-        *fd = open(path,
-                   O_WRONLY | O_CREAT | O_NONBLOCK | O_CLOEXEC | O_NOCTTY |
-                       (append ? O_APPEND : O_TRUNC),
-                   0666);
+        fd = vds_patience_open(wire->patience, path,
+                               flags | (append ? O_APPEND : O_TRUNC), 0666, OPEN_MS);
     } else if (vds_prop_get_uint(given, 0, INT_MAX, &number, error)) {
-        *fd = fcntl((int)number, F_DUPFD_CLOEXEC, 3);
-        if (*fd >= 0) {
-            g_unix_set_fd_nonblocking(*fd, TRUE, NULL);
+        fd = fcntl((int)number, F_DUPFD_CLOEXEC, 3);
+        if (fd >= 0) {
+            g_unix_set_fd_nonblocking(fd, TRUE, NULL);
         }
     } else {
-        return false;
+        return -1;
     }
-    return *fd >= 0 || vds_wire_fail(error, "Could not open", path);
+    if (fd < 0) {
+        vds_wire_fail(error, "Could not open", path);
+    }
+    return fd;
 }
 
 static bool open_log(VdsSerialWire *wire, const VdsProps *props, GError **error)
@@ -69,8 +74,11 @@ static bool open_log(VdsSerialWire *wire, const VdsProps *props, GError **error)
     if (!vds_props_find(props, "logfile")) {
         return true;
     }
-    return (!append_prop || vds_prop_get_bool(append_prop, &append, error)) &&
-           open_output(props, "logfile", append, &wire->log_fd, error);
+    if (append_prop && !vds_prop_get_bool(append_prop, &append, error)) {
+        return false;
+    }
+    wire->log_fd = open_output(wire, props, "logfile", append, error);
+    return wire->log_fd >= 0;
 }
 
 static bool open_file(VdsSerialWire *wire, const VdsProps *props, GError **error)
@@ -81,7 +89,8 @@ static bool open_file(VdsSerialWire *wire, const VdsProps *props, GError **error
     if (append_prop && !vds_prop_get_bool(append_prop, &append, error)) {
         return false;
     }
-    return open_output(props, "path", append, &wire->out_fd, error);
+    wire->out_fd = open_output(wire, props, "path", append, error);
+    return wire->out_fd >= 0;
 }
 
 /* A description of our own where the system gives one: O_NONBLOCK must not change what
@@ -153,11 +162,13 @@ static const struct {
     {"socket", vds_wire_open_socket},
 };
 
-VdsSerialWire *vds_serial_wire_new(const VdsProps *chardev, GError **error)
+VdsSerialWire *vds_serial_wire_new(const VdsProps *chardev, VdsPatience *patience,
+                                   GError **error)
 {
     const char *backend = vds_props_get_string(chardev, "backend");
     g_autoptr(VdsSerialWire) wire = g_new0(VdsSerialWire, 1);
 
+    wire->patience = patience;
     wire->in_fd = wire->out_fd = wire->far_fd = wire->listen_fd = wire->log_fd = -1;
     for (size_t i = 0; backend && i < G_N_ELEMENTS(kinds); i++) {
         if (strcmp(backend, kinds[i].backend) == 0) {

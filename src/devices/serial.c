@@ -168,7 +168,7 @@ static VdsSerialWire *port_wire(const VdsDeviceArgs *args, GError **error)
 {
     const VdsProps *chardev = vds_kind_backend(args, "chardev", "chardev");
 
-    return chardev ? vds_serial_wire_new(chardev, error) : NULL;
+    return chardev ? vds_serial_wire_new(chardev, args->host->patience, error) : NULL;
 }
 
 static VdsSerialPort *port_add(const VdsDeviceArgs *args, uint32_t nr, bool console,

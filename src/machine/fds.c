@@ -12,28 +12,44 @@
 /* No client needs more at a time; each is one of the process's. */
 enum { MAX_FDS = 1024 };
 
-static void close_value(void *value)
+/* A client may send a file whose file system never answers: it is closed elsewhere. */
+typedef struct {
+    VdsCloser *closer; /* not owned */
+    int fd;
+} NamedFd;
+
+static void named_fd_free(void *value)
 {
-    close(GPOINTER_TO_INT(value));
+    NamedFd *named = value;
+
+    vds_closer_close(named->closer, &named->fd);
+    g_free(named);
 }
 
 GHashTable *vds_fds_new(void)
 {
-    return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, close_value);
+    return g_hash_table_new_full(g_str_hash, g_str_equal, g_free, named_fd_free);
 }
 
 bool vds_machine_fd_put(VdsMachine *machine, const char *name, int fd, GError **error)
 {
-    VDS_AUTO_FD owned = fd;
+    NamedFd *named;
 
     if (g_hash_table_size(machine->fds) >= MAX_FDS) {
         g_set_error(error, VDS_MACHINE_ERROR, VDS_MACHINE_ERROR_NO_FD,
                     "more than %d descriptors have a name", MAX_FDS);
+        vds_closer_close(machine->closer, &fd);
         return false;
     }
-    g_hash_table_replace(machine->fds, g_strdup(name),
-                         GINT_TO_POINTER(vds_fd_steal(&owned)));
+    named = g_new(NamedFd, 1);
+    *named = (NamedFd){machine->closer, fd};
+    g_hash_table_replace(machine->fds, g_strdup(name), named);
     return true;
+}
+
+void vds_machine_fd_discard(VdsMachine *machine, int fd)
+{
+    vds_closer_close(machine->closer, &fd);
 }
 
 bool vds_machine_fd_put_pty(VdsMachine *machine, const char *name, char **path,
@@ -84,7 +100,8 @@ static bool take(VdsMachine *machine, VdsPart *part, const char *name, GString *
         return false;
     }
     g_free(key);
-    fd = GPOINTER_TO_INT(value);
+    fd = vds_fd_steal(&((NamedFd *)value)->fd);
+    named_fd_free(value);
     if (!part->fds) {
         part->fds = g_array_new(FALSE, FALSE, sizeof(int));
     }

@@ -81,6 +81,7 @@ struct VdsMachine {
     GHashTable *buses;       /* type -> its newest bus */
     GHashTable *bus_numbers; /* bus type -> how many went by that name */
     VdsPatience *patience;   /* with file systems */
+    VdsCloser *closer;       /* for files that clients sent */
     GSList *leaving;      /* VdsDevice: asked to go, with work under way; oldest first */
     unsigned n_anonymous; /* devices without id so far */
     VdsGuestRam *ram;     /* (nullable) */

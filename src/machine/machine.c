@@ -17,6 +17,7 @@ VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *
     machine->classes = classes;
     machine->drivers = vds_drivers_new(classes);
     machine->parts = vds_parts_new();
+    machine->closer = vds_closer_new();
     machine->fds = vds_fds_new();
     machine->shared = vds_shared_new();
     machine->by_path = g_hash_table_new(g_str_hash, g_str_equal);
@@ -69,6 +70,7 @@ void vds_machine_free(VdsMachine *machine)
     g_hash_table_unref(machine->shared);
     g_hash_table_unref(machine->parts);
     g_hash_table_unref(machine->fds);
+    vds_closer_free(g_steal_pointer(&machine->closer));
     vds_guest_ram_free(machine->ram);
     g_hash_table_unref(machine->drivers);
     g_hash_table_unref(machine->by_path);

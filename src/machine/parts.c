@@ -94,7 +94,7 @@ static void part_free(void *data)
     VdsPart *part = data;
 
     for (guint i = 0; part->fds && i < part->fds->len; i++) {
-        close(g_array_index(part->fds, int, i));
+        vds_closer_close(part->machine->closer, &g_array_index(part->fds, int, i));
     }
     g_clear_pointer(&part->fds, g_array_unref);
     g_free(part->id);

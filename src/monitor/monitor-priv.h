@@ -31,6 +31,7 @@ struct VdsMonitor {
     uint8_t *scratch;        /* one for all reads: nothing stays in it between turns */
     unsigned next_group;     /* of listeners that one vds_monitor_add() opened */
     bool has_stdio;
+    VdsCloser *closer;       /* for files that clients send */
     VdsMonitorNewsFunc news; /* (nullable) */
     void *news_user;
 };
@@ -67,6 +68,7 @@ enum { VDS_MONITOR_MAX_FDS = 16 };
 typedef struct {
     int fds[VDS_MONITOR_MAX_FDS];
     unsigned n;
+    VdsCloser *closer; /* (nullable) not owned: closes those that nobody takes */
 } VdsMonitorFds;
 
 int vds_monitor_fds_take(VdsMonitorFds *fds); /* the first; -1: none */

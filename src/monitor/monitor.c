@@ -18,6 +18,7 @@ VdsMonitor *vds_monitor_new(GMainContext *context, const VdsQmpServer *server,
     monitor->server = server;
     monitor->human = human;
     monitor->scratch = g_malloc(VDS_MONITOR_SCRATCH_BYTES);
+    monitor->closer = vds_closer_new();
     return monitor;
 }
 
@@ -33,6 +34,7 @@ void vds_monitor_free(VdsMonitor *monitor)
         vds_monitor_listener_close(monitor->listeners.head->data);
     }
     g_main_context_unref(monitor->context);
+    vds_closer_free(monitor->closer);
     g_free(monitor->scratch);
     g_free(monitor);
 }

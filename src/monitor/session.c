@@ -273,6 +273,7 @@ void vds_monitor_session_open(VdsMonitor *monitor, const VdsMonitorStream *strea
     session->stream = *stream;
     session->in_watch.fd = stream->in;
     session->out_watch.fd = stream->out != stream->in ? stream->out : -1;
+    session->fds.closer = monitor->closer;
     session->link.data = session;
     g_queue_push_tail_link(&monitor->sessions, &session->link);
     session->protocol = protocols[config->mode];

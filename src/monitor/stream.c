@@ -120,7 +120,7 @@ int vds_monitor_fds_take(VdsMonitorFds *fds)
 void vds_monitor_fds_clear(VdsMonitorFds *fds)
 {
     for (unsigned i = 0; i < fds->n; i++) {
-        close(fds->fds[i]);
+        vds_closer_close(fds->closer, &fds->fds[i]);
     }
     fds->n = 0;
 }

@@ -3,6 +3,7 @@
  * own, so that their caller waits for as long as it can afford.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <time.h>
 
@@ -188,4 +189,49 @@ bool vds_patience_run(VdsPatience *patience, const VdsPatienceTask *task, unsign
     }
     job_free(job);
     return true;
+}
+
+/* ---- open(2) --------------------------------------------------------------- */
+
+typedef struct {
+    char *path;
+    int flags;
+    mode_t mode;
+    int fd, number; /* -1 and errno */
+} Opening;
+
+static void opening_free(void *user)
+{
+    Opening *opening = user;
+
+    vds_fd_close(&opening->fd);
+    g_free(opening->path);
+    g_free(opening);
+}
+
+static void opening_run(void *user)
+{
+    Opening *opening = user;
+
+    opening->fd = open(opening->path, opening->flags | O_CLOEXEC, opening->mode);
+    opening->number = errno;
+}
+
+int vds_patience_open(VdsPatience *patience, const char *path, int flags, mode_t mode,
+                      unsigned ms)
+{
+    Opening *opening = g_new(Opening, 1);
+    const VdsPatienceTask task = {path, opening_run, opening, opening_free};
+    int fd, number;
+
+    *opening = (Opening){g_strdup(path), flags, mode, -1, 0};
+    if (!vds_patience_run(patience, &task, ms)) {
+        errno = ETIMEDOUT;
+        return -1;
+    }
+    fd = vds_fd_steal(&opening->fd);
+    number = opening->number;
+    opening_free(opening);
+    errno = number;
+    return fd;
 }

@@ -70,10 +70,18 @@ static bool set_channel(VdsVhostUserBackend *backend, VdsVhostUserMessage *messa
 {
     static const VdsVhostUserLinkOps ops = {channel_message, channel_closed};
 
+    if (vds_fd_kind(message->fds[0]) != VDS_FD_SOCKET) {
+        g_autofree char *name = vds_fd_describe(message->fds[0]);
+
+        return vds_vhost_user_fail(
+            error, VDS_VHOST_USER_ERROR_FDS, "V3", "SET_BACKEND_REQ_FD",
+            "comes with '%.*s', expected a socket", vds_name_len(name), name);
+    }
     vds_vhost_user_link_free(backend->channel);
     backend->channel = vds_vhost_user_link_new(
         backend->context, vds_vhost_user_message_steal_fd(message, 0),
         VDS_VHOST_USER_BACKEND, true, &ops, backend);
+    vds_vhost_user_link_set_closer(backend->channel, backend->closer);
     return true;
 }
 

@@ -72,6 +72,7 @@ struct VdsVhostUserBackend {
     int listen_fd;
     GSource *waiting;       /* (nullable) for the next connection */
     VdsVhostUserLink *link; /* (nullable) the front-end */
+    VdsCloser *closer;      /* for files that front-ends send */
     uint64_t connections, messages;
     char *reason, *refusal;    /* (nullable) */
     VdsVhostUserNewsFunc news; /* (nullable) */

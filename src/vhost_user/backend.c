@@ -128,6 +128,7 @@ static void backend_open(VdsVhostUserBackend *backend, int fd)
     vds_backend_report_peer(backend, VDS_VHOST_USER_CONNECTED, fd);
     backend->link = vds_vhost_user_link_new(backend->context, fd, VDS_VHOST_USER_MAIN,
                                             false, &ops, backend);
+    vds_vhost_user_link_set_closer(backend->link, backend->closer);
 }
 
 static void backend_sleep(VdsVhostUserBackend *backend, unsigned ms, GSourceFunc func)
@@ -154,6 +155,12 @@ static gboolean accept_one(gint listen_fd, GIOCondition events, gpointer user)
 
     if (backend->link && vds_vhost_user_link_is_hung_up(backend->link)) {
         return G_SOURCE_CONTINUE; /* one that takes its place does not wait */
+    }
+    if (vds_closer_is_full(backend->closer)) {
+        vds_backend_report(backend, VDS_VHOST_USER_PAUSED,
+                           "files that front-ends sent cannot be closed");
+        backend_sleep(backend, PAUSE_MS, listen_again);
+        return G_SOURCE_CONTINUE;
     }
     fd = accept4(listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
@@ -300,6 +307,7 @@ VdsVhostUserBackend *vds_vhost_user_backend_new(const VdsVhostUserBackendConfig 
     backend->listen_fd = -1;
     backend->state_fd = -1;
     backend->log_fd = -1;
+    backend->closer = vds_closer_new();
     backend->repeats = g_array_new(false, false, sizeof(VdsBackendRepeat));
     backend->news = config->news;
     backend->news_user = config->news_user;
@@ -332,6 +340,7 @@ void vds_vhost_user_backend_free(VdsVhostUserBackend *backend)
     g_free(backend->rings);
     g_array_unref(backend->repeats);
     vds_guest_quota_unref(backend->quota);
+    vds_closer_free(backend->closer);
     g_free(backend->path);
     g_free(backend->reason);
     g_free(backend->refusal);

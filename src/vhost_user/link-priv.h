@@ -19,6 +19,8 @@ typedef struct {
 VdsVhostUserLink *vds_vhost_user_link_new(GMainContext *context, int fd,
                                           VdsVhostUserChannel channel, bool replies,
                                           const VdsVhostUserLinkOps *ops, void *user);
+/* For files that the peer sends: not owned, and lives as long as the link. */
+void vds_vhost_user_link_set_closer(VdsVhostUserLink *link, VdsCloser *closer);
 void vds_vhost_user_link_free(VdsVhostUserLink *link); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsVhostUserLink, vds_vhost_user_link_free)
 /* Takes the message's descriptors, also on error; kept until the peer reads. */

@@ -32,10 +32,11 @@ struct VdsVhostUserLink {
     int fd;
     gpointer tag;
     GIOCondition events;
-    bool paused; /* by its user */
-    bool dead;   /* freed, maybe in the middle of a turn */
-    int failure; /* errno of a send: nothing can be sent any more; 0: none */
-    GQueue out;  /* of Out */
+    bool paused;       /* by its user */
+    bool dead;         /* freed, maybe in the middle of a turn */
+    VdsCloser *closer; /* (nullable) */
+    int failure;       /* errno of a send: nothing can be sent any more; 0: none */
+    GQueue out;        /* of Out */
     VdsVhostUserDecoder decoder;
 };
 
@@ -249,6 +250,31 @@ static bool link_deliver(VdsVhostUserLink *link)
     return !link->dead;
 }
 
+/* No message takes a file of a file system: whoever serves one decides how long the main
+ * loop waits for it.  false: there was one, and all descriptors are closed. */
+static bool check_descriptors(VdsVhostUserLink *link, Received *received, GError **error)
+{
+    g_autofree char *name = NULL;
+
+    for (size_t i = 0; i < received->n && !name; i++) {
+        if (vds_fd_kind(received->fds[i]) == VDS_FD_FILE) {
+            name = vds_fd_describe(received->fds[i]);
+        }
+    }
+    if (!name) {
+        return true;
+    }
+    for (size_t i = 0; i < received->n; i++) {
+        vds_closer_close(link->closer, &received->fds[i]);
+    }
+    g_set_error(
+        error, VDS_VHOST_USER_ERROR, VDS_VHOST_USER_ERROR_FDS,
+        "V3: descriptor of '%.*s': expected a memfd, a file of tmpfs or hugetlbfs, an "
+        "eventfd, a pipe or a socket",
+        vds_name_len(name), name);
+    return false;
+}
+
 /* One read.  false: nothing more for now; *messages counts down. */
 static bool link_read(VdsVhostUserLink *link, int *messages)
 {
@@ -266,6 +292,10 @@ static bool link_read(VdsVhostUserLink *link, int *messages)
     }
     if (n == 0 && received.n == 0) {
         link_end(link);
+        return false;
+    }
+    if (!check_descriptors(link, &received, &why)) {
+        link_close(link, why);
         return false;
     }
     switch (vds_vhost_user_decoder_push(&link->decoder, (size_t)n, received.fds,
@@ -333,6 +363,11 @@ VdsVhostUserLink *vds_vhost_user_link_new(GMainContext *context, int fd,
     link->tag = g_source_add_unix_fd(source, fd, link->events);
     g_source_attach(source, context);
     return link;
+}
+
+void vds_vhost_user_link_set_closer(VdsVhostUserLink *link, VdsCloser *closer)
+{
+    link->closer = closer;
 }
 
 void vds_vhost_user_link_free(VdsVhostUserLink *link)

@@ -37,11 +37,11 @@ def test_get_and_close():
         client = daemon.client()
         before = count(daemon)
         equal(getfd(client, "a", null.fileno()), {"return": {}})
-        equal(count(daemon), before + 1)
+        settles(daemon, before + 1)
         equal(getfd(client, "a", null.fileno()), {"return": {}})
-        equal(count(daemon), before + 1)
+        settles(daemon, before + 1)
         client.command("closefd", fdname="a")
-        equal(count(daemon), before)
+        settles(daemon, before)
         with refused("File descriptor named 'a' not found"):
             client.command("closefd", fdname="a")
         with refused("No file descriptor supplied via SCM_RIGHTS"):
@@ -54,7 +54,7 @@ def test_names_are_refused_and_the_descriptor_closed():
         before = count(daemon)
         equal(getfd(client, "7", null.fileno())["error"]["desc"],
               "Parameter 'fdname' expects a name not starting with a digit")
-        equal(count(daemon), before)
+        settles(daemon, before)
 
 
 def test_what_nobody_takes_goes():
@@ -65,7 +65,7 @@ def test_what_nobody_takes_goes():
         send(client, {"execute": "query-name"}, *many)
         assert before < count(daemon) <= before + 16
         send(client, {"execute": "query-name"}, null.fileno())
-        equal(count(daemon), before + 1)
+        settles(daemon, before + 1)
         client.close()
         settles(daemon, before - 1)
 

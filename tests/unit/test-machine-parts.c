@@ -7,6 +7,7 @@
 #include <stddef.h>
 #include <cmocka.h>
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <string.h>
 
 #include "toy-devices.h"
@@ -139,16 +140,17 @@ static bool is_open(int fd)
     return fcntl(fd, F_GETFD) >= 0;
 }
 
-static int open_null(void)
+/* Not a file of a file system: that would be closed by another thread. */
+static int open_memory(void)
 {
-    return open("/dev/null", O_RDWR | O_CLOEXEC);
+    return memfd_create("test-part", MFD_CLOEXEC);
 }
 
 static void test_a_part_takes_descriptors(void **state)
 {
     g_autoptr(VdsMachine) machine = vds_machine_new("toy", toy_classes);
     g_autoptr(GError) error = NULL;
-    int one = open_null(), two = open_null(), unused = open_null();
+    int one = open_memory(), two = open_memory(), unused = open_memory();
 
     assert_true(vds_machine_fd_put(machine, "one", one, NULL));
     assert_true(vds_machine_fd_put(machine, "two", two, NULL));
@@ -168,7 +170,7 @@ static void test_a_part_that_fails_keeps_none(void **state)
     g_autoptr(VdsMachine) machine = vds_machine_new("toy", toy_classes);
     g_autoptr(VdsProps) props = toy_props("type=tap,id=n,fds=one:two");
     g_autoptr(GError) error = NULL;
-    int one = open_null();
+    int one = open_memory();
 
     assert_true(vds_machine_fd_put(machine, "one", one, NULL));
     assert_false(vds_machine_backend_add(machine, "netdev", props, &error));

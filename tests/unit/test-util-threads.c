@@ -466,6 +466,32 @@ static void test_reads_wait_for_nobody(void **state)
     alarm(0);
 }
 
+/* ---- files that are closed elsewhere ---- */
+
+/* Its threads outlive it; nothing is left open in the end. */
+static void test_closer_waits_for_nobody(void **state)
+{
+    enum { FILES = 200 };
+    unsigned before = count_fds();
+
+    for (unsigned round = 0; round < 2; round++) {
+        VdsCloser *closer = vds_closer_new();
+
+        for (unsigned i = 0; i < FILES; i++) {
+            int fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+
+            assert_true(fd >= 0);
+            vds_closer_close(closer, &fd);
+            assert_int_equal(fd, -1);
+        }
+        vds_closer_free(closer);
+    }
+    for (unsigned i = 0; i < 1000 && count_fds() != before; i++) {
+        g_usleep(10000);
+    }
+    assert_int_equal(count_fds(), before);
+}
+
 /* ---- starts ---- */
 
 enum { STARTERS = 3, STARTS = 100 };
@@ -541,6 +567,7 @@ static void test_started_by_several_at_once(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_closer_waits_for_nobody),
         cmocka_unit_test(test_started_by_several_at_once),
         cmocka_unit_test(test_mailbox_tells),
         cmocka_unit_test(test_mailbox_loses_nothing),

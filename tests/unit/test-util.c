@@ -7,6 +7,10 @@
 #include <cmocka.h>
 #include <string.h>
 
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
 #include "vds/util.h"
 
 static void test_buf_keeps_order(void **state)
@@ -220,9 +224,38 @@ static void test_ids(void **state)
     }
 }
 
+/* ---- descriptors of other processes ---- */
+
+static void test_kinds_of_descriptors(void **state)
+{
+    VDS_AUTO_FD memory = memfd_create("kinds", MFD_CLOEXEC);
+    VDS_AUTO_FD event = eventfd(0, EFD_CLOEXEC);
+    VDS_AUTO_FD file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
+    VDS_AUTO_FD device = open("/dev/null", O_RDWR | O_CLOEXEC);
+    VDS_AUTO_FD path = open("/", O_PATH | O_CLOEXEC);
+    int pipes[2], sockets[2];
+
+    assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, sockets), 0);
+    assert_int_equal(vds_fd_kind(memory), VDS_FD_MEMORY);
+    assert_int_equal(vds_fd_kind(event), VDS_FD_EVENTFD);
+    assert_int_equal(vds_fd_kind(file), VDS_FD_FILE);
+    assert_int_equal(vds_fd_kind(device), VDS_FD_FILE);
+    assert_int_equal(vds_fd_kind(path), VDS_FD_FILE);
+    assert_int_equal(vds_fd_kind(-1), VDS_FD_FILE);
+    for (unsigned i = 0; i < 2; i++) {
+        assert_int_equal(vds_fd_kind(pipes[i]), VDS_FD_PIPE);
+        assert_int_equal(vds_fd_kind(sockets[i]), VDS_FD_SOCKET);
+        assert_false(vds_fd_is_tap(sockets[i]));
+        vds_fd_close(&pipes[i]);
+        vds_fd_close(&sockets[i]);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_kinds_of_descriptors),
         cmocka_unit_test(test_buf_keeps_order),
         cmocka_unit_test(test_an_empty_buf_is_no_trap),
         cmocka_unit_test(test_buf_gives_memory_back),
