@@ -99,12 +99,12 @@ static inline bool add_slot(const Walk *walk, const VdsDesc *desc, uint32_t coun
     return add_table(walk, desc, fault);
 }
 
-static inline bool check_id(const VdsVring *ring, uint16_t id, GError **fault)
+/* An id is the driver's own word (2.8): nothing bounds it, and the device gives it back.
+ */
+static inline bool check_id(VdsVring *ring, uint16_t id, GError **fault)
 {
-    if (id >= ring->num) {
-        return vds_vring_fault(fault, VDS_RULE_P2,
-                               "buffer id %u is outside the ring of %" PRIu32, id,
-                               ring->num);
+    if (G_UNLIKELY(id >= ring->n_ids)) {
+        vds_vring_widen_ids(ring);
     }
     if (ring->outstanding[id]) {
         return vds_vring_fault(fault, VDS_RULE_P3,

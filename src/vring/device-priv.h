@@ -75,11 +75,15 @@ struct VdsVring {
     uint32_t moved; /* packed: slots published since the driver's event was looked at */
 
     VdsTracker *tracker;        /* (nullable) owned: of requests in flight */
-    Request **outstanding;      /* [num] by id; NULL: not with the device */
+    Request **outstanding;      /* [n_ids] by id; NULL: not with the device */
+    uint32_t n_ids;             /* num, or all that a packed ring's 16 bits can name */
     size_t extra;               /* bytes behind each request */
     Request *pool;              /* ones to be used again */
     Request *oldest, *youngest; /* in order */
 };
+
+/* A packed ring's driver names buffers as it likes: makes room for every id. */
+void vds_vring_widen_ids(VdsVring *ring);
 
 /* For the log: bytes of the used area, or a slot of a packed ring, were written. */
 static inline void vds_vring_wrote_used(const VdsVring *ring, uint64_t offset,

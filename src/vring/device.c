@@ -136,13 +136,24 @@ VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fau
                         ring->last_avail, ring->used_idx, ring->num);
         return NULL;
     }
-    ring->outstanding = g_new0(Request *, ring->num);
+    ring->n_ids = ring->num;
+    ring->outstanding = g_new0(Request *, ring->n_ids);
     return g_steal_pointer(&ring);
+}
+
+void vds_vring_widen_ids(VdsVring *ring)
+{
+    const uint32_t all = UINT16_MAX + 1;
+
+    ring->outstanding = g_renew(Request *, ring->outstanding, all);
+    memset(ring->outstanding + ring->n_ids, 0,
+           (all - ring->n_ids) * sizeof(*ring->outstanding));
+    ring->n_ids = all;
 }
 
 void vds_vring_abandon(VdsVring *ring)
 {
-    for (uint32_t id = 0; id < ring->num; id++) {
+    for (uint32_t id = 0; id < ring->n_ids; id++) {
         Request *request = ring->outstanding[id];
 
         ring->outstanding[id] = NULL;

@@ -90,13 +90,13 @@ def event_word(flags, offset=0):
     return do
 
 
-def packed_id(front):
-    front.put(999, [(DATA, 32, WRITE)])
-
-
-def packed_same_id(front):
+def packed_same_id(front, ident=2):
     for _ in range(2):
-        front.put(2, [(DATA, 16, 0), (DATA + 512, 4096, WRITE), (DATA + 5000, 1, WRITE)])
+        front.put(ident, [(DATA, 16, 0), (DATA + 512, 4096, WRITE), (DATA + 5000, 1, WRITE)])
+
+
+def packed_large_id(front):
+    packed_same_id(front, 999)
 
 
 def packed_list_breaks(front):
@@ -127,7 +127,7 @@ CASES = [
     ("I4", "table_and_next", table(16, flags=NEXT), F_INDIRECT),
     ("I5", "table_outside_memory", table(16, at=1 << 40), F_INDIRECT),
     ("I6", "endless_table", long_table, F_INDIRECT),
-    ("P2", "packed_id_outside", packed_id, F_PACKED),
+    ("P3", "packed_large_id_twice", packed_large_id, F_PACKED, "blk0"),
     ("P3", "packed_id_twice", packed_same_id, F_PACKED, "blk0"),
     ("P4", "packed_list_breaks", packed_list_breaks, F_PACKED),
     ("P5", "packed_event_outside", event_word(2, 999), F_PACKED | F_EVENT_IDX),

@@ -547,6 +547,33 @@ static void test_ring_does_not_fit(void **state)
     world_clear(&other);
 }
 
+/* A packed ring's driver names its buffers as it likes: the name outlives a device. */
+static void test_any_buffer_id(void **state)
+{
+    enum { ID = 40000, ID_AT = 12 /* in a descriptor */ };
+    VdsRequest *request = NULL;
+    uint16_t id = ID;
+    World world;
+    VdsVring *ring;
+
+    world_init(&world, &(PairConfig){.packed = true, .num = 8});
+    send_jobs(&world, 1);
+    for (unsigned slot = 0; slot < 8; slot++) {
+        memcpy(world.shared->guest + PAIR_DESC + 16 * slot + ID_AT, &id, sizeof(id));
+    }
+    leave_one(&world);
+    ring = new_device(&world);
+    assert_non_null(ring);
+    assert_true(vds_vring_pop(ring, &request, NULL));
+    assert_int_equal(request->id, ID);
+    push(&world, ring, request);
+    publish(ring);
+    memcpy(&id, world.shared->guest + PAIR_DESC + ID_AT, sizeof(id));
+    assert_int_equal(id, ID);
+    vds_vring_free(ring);
+    world_clear(&world);
+}
+
 /* A region full of anything: refused, or requests that are checked as any other. */
 static void test_hostile_region(void **state)
 {
@@ -595,6 +622,7 @@ int main(void)
         cmocka_unit_test(test_ring_does_not_fit),
         cmocka_unit_test(test_oldest_first),
         cmocka_unit_test(test_unpublished_is_unseen),
+        cmocka_unit_test(test_any_buffer_id),
         cmocka_unit_test(test_hostile_region),
         cmocka_unit_test(test_at_any_instruction),
     };
