@@ -122,6 +122,7 @@ static void add_disk_stats(const VdsBlockNode *node, void *user)
     VdsArena *arena = walk->list.arena;
     QapiBlockStats info = {.device = "", .stats = device_stats(walk, node->user)};
 
+    vds_cmds_show_histograms(walk->machine, arena, node->user, &info.stats);
     if (!node->user && !node->is_drive) {
         return;
     }

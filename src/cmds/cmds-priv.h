@@ -46,3 +46,7 @@ void *vds_collector_finish(VdsCollector *collector, size_t *n);
 
 /* The event; pages of 4 KiB are with the host. */
 void vds_cmds_balloon_changed(VdsCmds *cmds, uint32_t pages);
+
+/* histogram.c: members of a disk (nullable) that counts latencies. */
+void vds_cmds_show_histograms(VdsMachine *machine, VdsArena *arena, const char *device,
+                              QapiBlockDeviceStats *stats);

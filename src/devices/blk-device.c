@@ -432,6 +432,7 @@ static void blk_free(void *instance)
     g_free(blk->requests);
     g_free(blk->done);
     vds_blk_disk_free(blk->disk);
+    vds_blk_histograms_free(blk->stats.histograms);
     g_free(blk->serial);
     g_free(blk);
 }

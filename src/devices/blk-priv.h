@@ -223,7 +223,17 @@ typedef struct {
         _Atomic uint64_t operations, bytes, failed, invalid, total_ns;
     } kinds[VDS_BLK_COUNT_KINDS];
     _Atomic uint64_t write_end; /* the highest byte written, plus one */
+    /* (nullable) owned; changed on the I/O thread, on behalf of the main loop alone */
+    struct VdsBlkHistogram *histograms[VDS_BLK_COUNT_KINDS];
 } VdsBlkStats;
+
+/* blk-histogram.c */
+typedef struct VdsBlkHistogram VdsBlkHistogram;
+void vds_blk_histogram_count(VdsBlkHistogram *histogram, uint64_t ns);
+char *vds_blk_histograms_show(VdsBlkHistogram *const *histograms); /* (transfer full) */
+/* "rd=10,50;wr=": boundaries in ns for some kinds, none for those that end.  PROPERTY. */
+bool vds_blk_histograms_set(VdsBlk *blk, const char *text, GError **error);
+void vds_blk_histograms_free(VdsBlkHistogram **histograms);
 
 /* ---- requests (blk-request.c)
  * ---------------------------------------------------------- */

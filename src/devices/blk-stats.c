@@ -55,6 +55,10 @@ void vds_blk_stats_end(const VdsBlkRequest *request)
         return;
     }
     add(&stats->kinds[request->count].total_ns, request->blk->now_ns - request->begun_ns);
+    if (stats->histograms[request->count]) {
+        vds_blk_histogram_count(stats->histograms[request->count],
+                                request->blk->now_ns - request->begun_ns);
+    }
     if (request->status == VDS_BLK_S_OK) {
         add(&stats->kinds[request->count].operations, 1);
         add(&stats->kinds[request->count].bytes, request->bytes);
@@ -96,6 +100,18 @@ static bool get_stats(void *instance, VdsProp *value)
     return true;
 }
 
+static bool get_histograms(void *instance, VdsProp *value)
+{
+    vds_prop_show_string(value,
+                         vds_blk_histograms_show(((VdsBlk *)instance)->stats.histograms));
+    return true;
+}
+
+static bool set_histograms(void *instance, const VdsProp *value, GError **error)
+{
+    return vds_blk_histograms_set(instance, value->text ? value->text : "", error);
+}
+
 static bool get_capacity(void *instance, VdsProp *value)
 {
     vds_prop_show_uint(value, vds_blk_get_size(instance));
@@ -113,5 +129,6 @@ static bool set_capacity(void *instance, const VdsProp *value, GError **error)
 const VdsDeviceReading vds_blk_readings[] = {
     {"capacity", "size", get_capacity, set_capacity},
     {"stats", "BlockDeviceStats", get_stats, NULL},
+    {"latency-histograms", "string", get_histograms, set_histograms},
     {NULL, NULL, NULL, NULL},
 };
