@@ -71,6 +71,9 @@ const VdsMachineModel *vds_machine_model_find(const char *name);
 /* `type_name` is a model's, or any other: a machine without a model (tests).  `classes`
  * (NULL-terminated, borrowed) are the rows; the machine starts in prelaunch. */
 VdsMachine *vds_machine_new(const char *type_name, const VdsDeviceClass *const *classes);
+/* How long, at least, a file system or a name server has for an answer to what devices
+ * ask: 0, as a machine begins, once there are clients. */
+void vds_machine_set_patience(VdsMachine *machine, unsigned least_ms);
 void vds_machine_free(VdsMachine *machine); /* NULL is fine */
 G_DEFINE_AUTOPTR_CLEANUP_FUNC(VdsMachine, vds_machine_free)
 /* Copied; NULL takes it away. */

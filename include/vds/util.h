@@ -285,6 +285,8 @@ typedef struct {
 VdsPatience *vds_patience_new(void);
 VdsPatience *vds_patience_ref(VdsPatience *patience);
 void vds_patience_unref(VdsPatience *patience); /* NULL is fine */
+/* Each function has at least so many milliseconds: for times when nobody else waits. */
+void vds_patience_set_least(VdsPatience *patience, unsigned ms);
 /* Runs the function on a thread of its own and waits for it, `ms` milliseconds at most,
  * or 5 while others are left alone.  false: it has not returned, or was not started, and
  * `user` is no longer the caller's. */

@@ -84,6 +84,11 @@ void vds_machine_free(VdsMachine *machine)
     g_free(machine);
 }
 
+void vds_machine_set_patience(VdsMachine *machine, unsigned least_ms)
+{
+    vds_patience_set_least(machine->patience, least_ms);
+}
+
 void vds_machine_set_listener(VdsMachine *machine, const VdsMachineListener *listener)
 {
     machine->listener = listener ? *listener : (VdsMachineListener){0};

@@ -16,8 +16,10 @@
 #include "vds/machine.h"
 #include "vds/monitor.h"
 
-/* How long the end waits for clients that do not read. */
-enum { FLUSH_MS = 500 };
+enum {
+    FLUSH_MS = 500,            /* how long the end waits for clients that do not read */
+    START_PATIENCE_MS = 30000, /* with files of the command line: nobody else waits */
+};
 
 #define PACKAGE "virtio-debugd " VDS_VERSION
 #define BANNER PACKAGE " monitor - type 'help' for more information"
@@ -287,6 +289,7 @@ static bool start_machine(VdsMainServer *server)
     server->classes = vds_main_classes();
     server->machine = vds_machine_new(
         options->machine, (const VdsDeviceClass *const *)server->classes->pdata);
+    vds_machine_set_patience(server->machine, START_PATIENCE_MS);
     if (!start_news(server) || !start_backends(server) || !start_memory(server)) {
         return false;
     }
@@ -438,6 +441,7 @@ static bool server_start(VdsMainServer *server)
         return false;
     }
     start_cmds(server);
+    vds_machine_set_patience(server->machine, 0);
     return start_monitors(server) && start_guest(server) &&
            (server->ready_fd < 0 || vds_main_daemon_ready(&server->ready_fd));
 }

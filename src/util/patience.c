@@ -15,7 +15,8 @@ enum { MAX_LEFT = 64, NEXT_MS = 5 };
 struct VdsPatience {
     atomic_uint refs;
     pthread_mutex_t lock; /* of all below, and of every job */
-    GHashTable *left;     /* a set of keys whose function has not returned in time */
+    unsigned least_ms;
+    GHashTable *left; /* a set of keys whose function has not returned in time */
 };
 
 typedef struct {
@@ -168,6 +169,13 @@ static bool refuse_task(const VdsPatienceTask *task)
     return false;
 }
 
+void vds_patience_set_least(VdsPatience *patience, unsigned ms)
+{
+    VDS_LOCK_SCOPE(&patience->lock);
+
+    patience->least_ms = ms;
+}
+
 bool vds_patience_run(VdsPatience *patience, const VdsPatienceTask *task, unsigned ms)
 {
     VDS_LOCK_SCOPE(&patience->lock);
@@ -184,7 +192,8 @@ bool vds_patience_run(VdsPatience *patience, const VdsPatienceTask *task, unsign
         atomic_fetch_sub_explicit(&patience->refs, 1, memory_order_relaxed);
         return refuse_task(task);
     }
-    if (!job_wait(job, n_left > 0 ? MIN(ms, NEXT_MS) : ms)) {
+    ms = n_left > 0 ? MIN(ms, NEXT_MS) : ms;
+    if (!job_wait(job, MAX(ms, patience->least_ms))) {
         return false;
     }
     job_free(job);

@@ -33,6 +33,7 @@ def test_disk_comes_and_goes():
             moved = [queue["used-idx"] for queue in queues(client, PATH)[2:]]
             assert min(moved) > 0, moved
             client.command("device_del", id="hd0")
+            client.event("DEVICE_DELETED")  # once its requests are done
             no_guest_errors(client)
         equal(prop(client, PATH, "broken-reason"), "")
         written = (daemon.dir / "disk").read_bytes()

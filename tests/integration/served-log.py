@@ -138,12 +138,13 @@ def test_whatever_it_is():
         os.eventfd_write(full, (1 << 64) - 2)
         end, gone = os.pipe()
         os.close(end)
-        null = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        for fd in (full, gone, null):
+        deaf, writer = os.pipe()  # the end that only reads
+        for fd in (full, gone, deaf):
             front.tell_where(fd)
             os.close(fd)
             for _ in range(3):
                 front.requests(1)
+        os.close(writer)
         client = ours.client()
         front.settled(client)
         vds.equal(client.command("qom-get", path=PATH, property="broken-reason"), "")

@@ -10,8 +10,18 @@ QMP = '{"execute": "qmp_capabilities"}\n'
 QUIT = '{"execute": "quit"}\n'
 
 
+def listens(address):
+    """Its file is there a moment before it does."""
+    try:
+        Client.connect(address).close()
+    except (ConnectionRefusedError, FileNotFoundError):
+        return False
+    return True
+
+
 def left(daemon, address, data, *, greeted):
     """Sends and closes: before the daemon looks, or with the greeting unread."""
+    until(lambda: listens(address))
     if not greeted:
         daemon.proc.send_signal(signal.SIGSTOP)
     client = Client.connect(address)
