@@ -90,13 +90,14 @@ def test_peer_leaves_while_the_rest_is_sent():
             with leave_a_rest(ours) as front:
                 if reset:
                     port.sendall(b"unread")  # by a closed port: the peer gets a reset
+                before = accepted(ours)
                 port.close()
                 with vds.connect(ours.dir / "port") as port:
                     port.settimeout(20)
                     front.avail_idx = 0
                     front.write(fronts.USED_AREA, bytes(4))
                     front.write(fronts.AVAIL_AREA, bytes(4))
-                    wait_host_open(ours)
+                    until(lambda: len(accepted(ours)) == 1 and not accepted(ours) & before)
                     front.start_ring(TX, NUM)
                     front.write(DATA, b"next")
                     front.put(0, [(DATA, 4, 0)])
@@ -104,15 +105,12 @@ def test_peer_leaves_while_the_rest_is_sent():
                     vds.equal(port.recv(64), b"next")
 
 
-def wait_host_open(ours):
-    """The next peer is accepted: every descriptor of the port's listener is idle."""
+def accepted(ours):
+    """Inodes of the connections that the port's listener accepted."""
     path = str(ours.dir / "port").encode()
-
-    def states():
-        with open("/proc/net/unix", "rb") as file:
-            return [line.split()[5] for line in file if line.rstrip().endswith(path)]
-
-    until(lambda: states().count(b"03") == 1)
+    with open("/proc/net/unix", "rb") as file:
+        rows = [line.split() for line in file if line.rstrip().endswith(path)]
+    return {row[6] for row in rows if row[5] == b"03"}
 
 
 def until(condition):
