@@ -193,6 +193,8 @@ GQuark vds_vring_fault_quark(void);
 enum {
     VDS_VRING_INDIRECT = 1 << 0, /* VIRTIO_F_INDIRECT_DESC was negotiated */
     VDS_VRING_IN_ORDER = 1 << 1, /* VIRTIO_F_IN_ORDER was */
+    VDS_VRING_NOTIFY_ON_EMPTY = 1
+                                << 2, /* VIRTIO_F_NOTIFY_ON_EMPTY was; split rings only */
 };
 
 /* Spans of one request; a table longer than the ring is allowed up to here (I6). */

@@ -75,6 +75,7 @@ struct VdsVring {
     uint32_t moved; /* packed: slots published since the driver's event was looked at */
 
     VdsTracker *tracker;        /* (nullable) owned: of requests in flight */
+    bool notify_on_empty;       /* split */
     Request **outstanding;      /* [n_ids] by id; NULL: not with the device */
     uint32_t n_ids;             /* num, or all that a packed ring's 16 bits can name */
     size_t extra;               /* bytes behind each request */

@@ -220,16 +220,36 @@ static bool split_publish(VdsVring *ring, GError **fault)
     return true;
 }
 
+/* virtio 1.2, 6.3 (legacy): an interrupt when the device has run out of buffers, also for
+ * a driver that suppressed it. */
+static bool ran_empty(const VdsVring *ring, bool *empty, GError **fault)
+{
+    uint16_t avail = 0;
+
+    *empty = false;
+    if (G_LIKELY(!ring->notify_on_empty) || ring->inuse > 0) {
+        return true;
+    }
+    if (!vds_guest_area_load_u16(&ring->areas.avail, SPLIT_IDX, &avail, fault)) {
+        return false;
+    }
+    *empty = avail == ring->last_avail;
+    return true;
+}
+
 static bool split_should_interrupt(VdsVring *ring, bool *interrupt, GError **fault)
 {
     uint16_t word = 0, old = ring->signalled_used;
-    bool valid = ring->signalled_used_valid;
+    bool valid = ring->signalled_used_valid, empty;
 
+    if (!ran_empty(ring, &empty, fault)) {
+        return false;
+    }
     if (!ring->event_idx) {
         if (!vds_guest_area_load_u16(&ring->areas.avail, SPLIT_FLAGS, &word, fault)) {
             return false;
         }
-        *interrupt = !(word & SPLIT_NO_INTERRUPT);
+        *interrupt = empty || !(word & SPLIT_NO_INTERRUPT);
         return true;
     }
     if (!vds_guest_area_load_u16(&ring->areas.avail, split_used_event(ring->num), &word,
@@ -238,7 +258,7 @@ static bool split_should_interrupt(VdsVring *ring, bool *interrupt, GError **fau
     }
     ring->signalled_used = ring->used_idx;
     ring->signalled_used_valid = true;
-    *interrupt = !valid || split_event_passed(word, ring->used_idx, old);
+    *interrupt = empty || !valid || split_event_passed(word, ring->used_idx, old);
     return true;
 }
 

@@ -123,6 +123,7 @@ VdsVring *vds_vring_new(const VdsQueueState *setup, unsigned flags, GError **fau
     ring->event_idx = setup->event_idx;
     ring->indirect = flags & VDS_VRING_INDIRECT;
     ring->in_order = flags & VDS_VRING_IN_ORDER;
+    ring->notify_on_empty = !setup->packed && (flags & VDS_VRING_NOTIFY_ON_EMPTY);
     ring->notify = true;
     if (setup->has_last_avail) {
         ring->last_avail = ring->shadow_avail = setup->last_avail_idx;
