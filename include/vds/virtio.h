@@ -186,6 +186,12 @@ typedef struct {
      * completed as soon as may be, also while the device is stopped.  Called again with
      * each kick until none is left. */
     void (*queue_stop)(void *instance, VdsVirtQueue *queue);
+    /* (nullable) Is what the driver puts into this queue taken and thrown away while the
+     * queue is started and disabled?  Then handle is called, and
+     * vds_virt_queue_is_discarding() says so. */
+    bool (*discards)(void *instance, unsigned index);
+    /* (nullable) The front-end's MTU; 0: it told none. */
+    void (*set_mtu)(void *instance, uint16_t mtu);
     /* The driver wrote this part of the config space. */
     void (*config_written)(void *instance, unsigned offset, unsigned len);
     /* The driver is here now with this address: its network is to learn of it. */
@@ -315,6 +321,8 @@ bool vds_virt_queue_discard(VdsVirtQueue *queue, uint64_t gpa, uint64_t len);
 unsigned vds_virt_queue_get_index(const VdsVirtQueue *queue);
 /* By its driver; on the I/O thread. */
 bool vds_virt_queue_is_enabled(const VdsVirtQueue *queue);
+/* It is disabled, and its device throws away what comes. */
+bool vds_virt_queue_is_discarding(const VdsVirtQueue *queue);
 
 /* For the device itself: (nullable) until a driver has set the queue up.  On the I/O
  * thread. */
@@ -402,6 +410,11 @@ bool vds_virtio_driver_move_queue(VdsVirtioDevice *device, unsigned n,
  * changed, and the device goes on. */
 bool vds_virtio_driver_move(VdsVirtioDevice *device, VdsGuestMap *map,
                             const VdsQueueSetup *rings, unsigned n_rings, GError **error);
+/* Started and disabled: as enable_queue() for a queue that its device discards, and
+ * nothing for all others.  Errors as enable_queue(). */
+bool vds_virtio_driver_discard_queue(VdsVirtioDevice *device, unsigned n, GError **error);
+/* 0: none.  QUEUE: the device has no use for one. */
+bool vds_virtio_driver_set_mtu(VdsVirtioDevice *device, uint16_t mtu, GError **error);
 /* Not served any more; addresses and indices stay. */
 bool vds_virtio_driver_disable_queue(VdsVirtioDevice *device, unsigned n, GError **error);
 /* The same, and `done` is told once no request is under way: posted to `box`, once,

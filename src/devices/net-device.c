@@ -99,6 +99,18 @@ static void transmit(Burst *burst, VdsIo *io)
     }
 }
 
+static void discard_transmit(VdsNet *net, VdsVirtQueue *queue)
+{
+    VdsIo *ios[VDS_NET_BURST];
+    size_t n;
+
+    do {
+        n = vds_virt_queue_pop(queue, ios, VDS_NET_BURST);
+        vds_virt_queue_complete_all(queue, ios, n);
+        vds_net_count_drops(net, (unsigned)n);
+    } while (n == VDS_NET_BURST);
+}
+
 static void handle_transmit(VdsNet *net, VdsVirtQueue *queue)
 {
     const VdsNetPeerOps *ops = net->state.peer->ops;
@@ -157,9 +169,17 @@ static void net_handle(void *instance, VdsVirtQueue *queue)
         handle_control(net, queue);
     } else if (index % 2 == 0) {
         handle_receive(net);
+    } else if (vds_virt_queue_is_discarding(queue)) {
+        discard_transmit(net, queue);
     } else {
         handle_transmit(net, queue);
     }
+}
+
+/* vhost-user, "Ring states": what is sent on a disabled ring is lost. */
+static bool net_discards(void *instance, unsigned index)
+{
+    return index % 2 == 1 && index != control_index(instance);
 }
 
 /* ---- life
@@ -230,6 +250,27 @@ static bool net_validate(void *instance, const VdsFeatures *features, GError **e
     return true;
 }
 
+/* What the front-end told counts before the config space, which a VMM may have of its
+ * own. */
+static void take_mtu(VdsNet *net)
+{
+    VdsNetState *state = &net->state;
+    uint16_t mtu = net->told_mtu ? net->told_mtu : net->config_mtu;
+
+    state->mtu = vds_features_has(&state->features, VDS_NET_F_MTU) ? mtu : 0;
+}
+
+/* vhost-user: NET_SET_MTU */
+static void net_set_mtu(void *instance, uint16_t mtu)
+{
+    VdsNet *net = instance;
+
+    net->told_mtu = mtu;
+    if (net->burst) { /* features are taken */
+        take_mtu(net);
+    }
+}
+
 /* Anew with each DRIVER_OK; after a stop what commands had set goes on. */
 static void take_features(VdsNet *net)
 {
@@ -237,6 +278,7 @@ static void take_features(VdsNet *net)
 
     state->features = vds_virtio_device_get_features(state->device);
     state->offloads = vds_net_offloads(&state->features);
+    take_mtu(net);
     state->filter = g_new(VdsNetFilter, 1);
     vds_net_filter_reset(state->filter, net->mac);
     state->rss = g_new0(VdsNetRss, 1);
@@ -356,6 +398,8 @@ const VdsDeviceOps vds_net_ops = {
     .reset = net_reset,
     .queue_reset = net_queue_reset,
     .queue_stop = net_queue_stop,
+    .discards = net_discards,
+    .set_mtu = net_set_mtu,
     .announce = vds_net_announce,
     .free = net_free,
 };
@@ -370,6 +414,7 @@ VdsNet *vds_net_new(const VdsNetConfig *config)
     net->rx_size = config->rx_size;
     net->tx_size = config->tx_size;
     net->control_size = config->control_size;
+    net->config_mtu = config->mtu;
     net->held = g_new0(VdsNetHeld, config->max_pairs);
     net->state.peer = config->peer;
     net->state.peer->net = net;

@@ -47,6 +47,23 @@ static bool gso_fits(const VdsFeatures *offloads, unsigned type)
     return type == 0;
 }
 
+/* 5.1.4.1: a packet that is one packet on the wire, too, is at most mtu bytes behind its
+ * Ethernet header. */
+bool vds_net_header_fits_mtu(uint16_t mtu, const VdsNetFrame *frame)
+{
+    enum { ETHERNET_BYTES = 14, VLAN_BYTES = 4, TYPE_AT = 12 };
+    size_t most = (size_t)mtu + ETHERNET_BYTES;
+
+    if (mtu == 0 || (frame->header[1] & ~GSO_ECN) != 0) {
+        return true;
+    }
+    if (frame->len > ETHERNET_BYTES && frame->bytes[TYPE_AT] == 0x81 &&
+        frame->bytes[TYPE_AT + 1] == 0) {
+        most += VLAN_BYTES;
+    }
+    return frame->len <= most;
+}
+
 bool vds_net_header_fits(const VdsFeatures *offloads, const VdsNetFrame *frame)
 {
     const uint8_t *header = frame->header;
@@ -65,9 +82,10 @@ void vds_net_header_fill(const VdsFeatures *offloads, const VdsNetFrame *frame,
 {
     memset(to, 0, VDS_NET_HEADER_MAX);
     memcpy(to, frame->header, VDS_NET_HEADER_BYTES);
-    if (!vds_features_has(offloads, VDS_NET_F_GUEST_CSUM)) {
-        to[0] &= (uint8_t)~FLAG_DATA_VALID;
-    }
+    /* 5.1.6.4.1: none without GUEST_CSUM, and none that no feature stands for. */
+    to[0] &= vds_features_has(offloads, VDS_NET_F_GUEST_CSUM)
+                 ? FLAG_NEEDS_CSUM | FLAG_DATA_VALID
+                 : 0;
     to[10] = (uint8_t)n_buffers;
     to[11] = (uint8_t)(n_buffers >> 8);
     for (unsigned i = 0; i < 4; i++) {

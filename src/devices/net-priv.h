@@ -187,6 +187,7 @@ typedef struct {
     unsigned max_pairs; /* 1..VDS_NET_MAX_PAIRS */
     uint16_t rx_size, tx_size;
     uint16_t control_size; /* 0: there is no control queue, its driver has that itself */
+    uint16_t mtu;          /* of the config space; 0: none */
 } VdsNetConfig;
 
 VdsNet *vds_net_new(const VdsNetConfig *config);
@@ -227,6 +228,7 @@ typedef struct {
     VdsNetPeer *peer;
     VdsFeatures features; /* negotiated */
     VdsFeatures offloads; /* GUEST_* that are on */
+    uint16_t mtu;         /* that packets must keep; 0: none was negotiated */
     unsigned pairs, max_pairs;
     VdsNetFilter *filter; /* (nullable) from DRIVER_OK to reset */
     VdsNetRss *rss;       /* likewise */
@@ -244,6 +246,8 @@ const char *vds_net_control(VdsNetState *state, VdsIo *io);
 unsigned vds_net_header_bytes(const VdsFeatures *features);
 /* A checksum that is still to be made lies inside the frame; and the receiver can take
  * what the sender left to somebody else. */
+/* mtu 0: none is kept. */
+bool vds_net_header_fits_mtu(uint16_t mtu, const VdsNetFrame *frame);
 bool vds_net_header_fits(const VdsFeatures *offloads, const VdsNetFrame *frame);
 /* num_buffers is 1 even where buffers are not merged (virtio 1.2, 5.1.6.4.1). */
 void vds_net_header_fill(const VdsFeatures *offloads, const VdsNetFrame *frame,
@@ -270,7 +274,9 @@ struct VdsNet {
     bool active;
     bool announces; /* this address, when it starts */
     uint8_t announced[VDS_NET_MAC_BYTES];
-    bool multiqueue; /* the control queue stands behind all pairs */
+    bool multiqueue;     /* the control queue stands behind all pairs */
+    uint16_t config_mtu; /* 0: none */
+    uint16_t told_mtu;   /* by a front-end; 0: none */
     unsigned header_bytes;
     bool merges;            /* MRG_RXBUF */
     bool has_offload;       /* the driver may leave checksums to us: CSUM */

@@ -188,6 +188,7 @@ static Arrival judge(const VdsNet *net, const VdsNetFrame *frame)
 
     arrival.hash = vds_net_rss_hash(state->rss, frame->bytes, frame->len);
     if (vds_net_header_fits(&state->offloads, frame) &&
+        vds_net_header_fits_mtu(state->mtu, frame) &&
         vds_net_filter_accepts(state->filter, frame->bytes, frame->len)) {
         arrival.queue = choose_queue(net, frame->pair, &arrival.hash);
     }

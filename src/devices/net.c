@@ -266,6 +266,7 @@ static bool equip(const VdsDeviceArgs *args, VdsKindPlan *to, GError **error)
         offer_served(args, config.max_pairs, &to->features);
     }
     choose_mac(args, config.mac);
+    config.mtu = (uint16_t)vds_property_set_get_uint(args->properties, "host_mtu");
     config_fill(args->properties, &config, to);
     add_queues(to, &config);
     net = vds_net_new(&config);

@@ -257,17 +257,27 @@ bool vds_backend_set_config(VdsVhostUserBackend *backend, VdsVhostUserMessage *m
 
 /* ---- what the device tells ------------------------------------------------------- */
 
-/* A front-end that has not read the last one will read the newest bytes anyway. */
+/* A front-end that has not read the last one will read the newest bytes anyway.  While
+ * all rings are stopped the device is suspended and sends no message. */
 static void send_config_change(VdsVhostUserBackend *backend)
 {
     VdsVhostUserMessage message;
 
-    if (!backend->channel || !vds_backend_has(backend, VDS_VHOST_USER_P_CONFIG) ||
+    backend->config_changed = !vds_backend_is_started(backend);
+    if (backend->config_changed || !backend->channel ||
+        !vds_backend_has(backend, VDS_VHOST_USER_P_CONFIG) ||
         vds_vhost_user_link_get_pending(backend->channel) > 0) {
         return;
     }
     vds_vhost_user_message_init(&message, VDS_VHOST_USER_BACKEND_CONFIG_CHANGE_MSG);
     (void)vds_vhost_user_link_send(backend->channel, &message, NULL);
+}
+
+void vds_backend_resume_messages(VdsVhostUserBackend *backend)
+{
+    if (backend->config_changed) {
+        send_config_change(backend);
+    }
 }
 
 /* Rings without a call descriptor come here, too: their driver looks by itself. */

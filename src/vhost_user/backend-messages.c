@@ -32,7 +32,8 @@ static bool set_mtu(VdsVhostUserBackend *backend, VdsVhostUserMessage *message,
                                    "NET_SET_MTU", "has %" PRIu64 ", expected %d to %d",
                                    message->u.u64, MIN_MTU, MAX_MTU);
     }
-    return true;
+    backend->has_mtu = true;
+    return vds_virtio_driver_set_mtu(backend->device, (uint16_t)message->u.u64, error);
 }
 
 /* The address as it lies in memory: six of the eight bytes. */

@@ -96,6 +96,8 @@ struct VdsVhostUserBackend {
     GArray *repeats;       /* VdsBackendRepeat, one a region at most */
     VdsDirtyLog *log;      /* (nullable) used while features say so */
     int log_fd;            /* -1; owned: each log gets a copy */
+    bool config_changed;   /* while all rings were stopped: the front-end is to be told */
+    bool has_mtu;          /* NET_SET_MTU came */
     bool has_inflight;     /* the device has a region for what is in flight */
     GSource *interrupts;   /* (nullable) the device's */
     GSource *polling;      /* (nullable) for rings without a kick descriptor */
@@ -196,6 +198,8 @@ bool vds_backend_place_rings(const VdsVhostUserBackend *backend, const VdsGuestM
 bool vds_backend_settle_rings(VdsVhostUserBackend *backend, GError **error);
 /* The device is broken: tells who wants to know. */
 void vds_backend_signal_errors(VdsVhostUserBackend *backend);
+/* A ring started: what was held back while the device was suspended is sent. */
+void vds_backend_resume_messages(VdsVhostUserBackend *backend);
 /* Rings that have no kick descriptor are looked at now and then. */
 void vds_backend_poll(VdsVhostUserBackend *backend);
 /* What a connection begins with. */

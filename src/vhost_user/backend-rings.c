@@ -90,6 +90,18 @@ static bool serve(VdsVhostUserBackend *backend, unsigned n, GError **error)
     return true;
 }
 
+/* A started ring that is disabled is served without side effects, where its device can.
+ */
+static bool idle(VdsVhostUserBackend *backend, unsigned n, GError **error)
+{
+    return vds_virtio_driver_discard_queue(backend->device, n, error);
+}
+
+static bool set_up_and_idle(VdsVhostUserBackend *backend, unsigned n, GError **error)
+{
+    return set_up(backend, n, error) && idle(backend, n, error);
+}
+
 static bool set_up_and_serve(VdsVhostUserBackend *backend, unsigned n, GError **error)
 {
     return set_up(backend, n, error) && serve(backend, n, error);
@@ -97,7 +109,8 @@ static bool set_up_and_serve(VdsVhostUserBackend *backend, unsigned n, GError **
 
 static bool unserve(VdsVhostUserBackend *backend, unsigned n, GError **error)
 {
-    return vds_virtio_driver_disable_queue(backend->device, n, error);
+    return vds_virtio_driver_disable_queue(backend->device, n, error) &&
+           idle(backend, n, error);
 }
 
 /* The front-end has to give a new kick descriptor before it starts again. */
@@ -131,7 +144,7 @@ typedef struct {
 static const Move moves[VDS_RING_PHASES][VDS_RING_EVENTS] = {
     /* clang-format off */
     [VDS_RING_STOPPED] = {
-        [VDS_RING_START] = {VDS_RING_STARTED, set_up},
+        [VDS_RING_START] = {VDS_RING_STARTED, set_up_and_idle},
         [VDS_RING_ENABLE] = {VDS_RING_READY, NULL},
         [VDS_RING_DISABLE] = {VDS_RING_STOPPED, NULL},
         [VDS_RING_STOP] = {VDS_RING_STOPPED, NULL},
@@ -195,6 +208,7 @@ bool vds_ring_settle(VdsVhostUserBackend *backend, unsigned n, GError **error)
         return false;
     }
     vds_backend_show(backend);
+    vds_backend_resume_messages(backend);
     return true;
 }
 

@@ -90,6 +90,11 @@ static void backend_leave(VdsVhostUserBackend *backend, const char *reason)
     backend->protocol = 0;
     backend->features = 0;
     backend->has_features = false;
+    backend->config_changed = false;
+    if (backend->has_mtu) {
+        (void)vds_virtio_driver_set_mtu(backend->device, 0, NULL);
+        backend->has_mtu = false;
+    }
     backend->status = 0;
     vds_backend_hint_end(backend);
     g_free(backend->reason);

@@ -102,6 +102,7 @@ struct VdsVirtQueue {
     bool has_setup; /* not yet used by enable */
     bool shown;     /* its addresses count */
     bool enabled;
+    bool discards;  /* it is disabled, in truth, and its device throws away what comes */
     bool has_vhost; /* as in VdsQueueState */
     VdsVhostQueue vhost;
 
@@ -174,6 +175,7 @@ typedef struct {
     VdsVirtioDevice *device;
     unsigned n;
     const VdsQueueSetup *setup;
+    bool discards;
     int fd;
     GError **error;
     bool ok;

@@ -150,7 +150,9 @@ static VdsVring *make_ring(const VdsVirtQueue *queue, GError **fault)
     };
     unsigned flags =
         (vds_features_has(features, VDS_F_RING_INDIRECT_DESC) ? VDS_VRING_INDIRECT : 0) |
-        (vds_features_has(features, VDS_F_IN_ORDER) ? VDS_VRING_IN_ORDER : 0);
+        (vds_features_has(features, VDS_F_IN_ORDER) ? VDS_VRING_IN_ORDER : 0) |
+        (vds_features_has(features, VDS_F_NOTIFY_ON_EMPTY) ? VDS_VRING_NOTIFY_ON_EMPTY
+                                                           : 0);
     g_autoptr(VdsVring) ring = NULL;
 
     ring = vds_vring_new(&state, flags, fault);
@@ -190,6 +192,14 @@ static bool use_setup(VdsQueueCall *call, VdsVirtQueue *queue)
     return ring != NULL;
 }
 
+static void queue_set_enabled(VdsVirtQueue *queue, bool enabled, bool discards)
+{
+    vds_device_lock(queue->device);
+    queue->enabled = enabled;
+    queue->discards = discards;
+    vds_device_unlock(queue->device);
+}
+
 static void enable_task(void *user)
 {
     VdsQueueCall *call = user;
@@ -198,8 +208,15 @@ static void enable_task(void *user)
     g_autoptr(GError) why = NULL;
     bool settled;
 
-    if (!queue || queue->enabled) {
+    if (!queue || (queue->enabled && !queue->discards)) {
         call->ok = queue != NULL;
+        return;
+    }
+    if (queue->enabled) { /* from now on what comes counts */
+        queue_set_enabled(queue, true, call->discards);
+        vds_turn_begin(&device->turn);
+        vds_queue_dispatch(queue);
+        call->ok = true;
         return;
     }
     if (queue->stops) {
@@ -221,9 +238,7 @@ static void enable_task(void *user)
     if (!use_setup(call, queue)) {
         return;
     }
-    vds_device_lock(device);
-    queue->enabled = true;
-    vds_device_unlock(device);
+    queue_set_enabled(queue, true, call->discards);
     vds_turn_begin(&device->turn);
     vds_queue_dispatch(queue);
     call->ok = true;
@@ -236,6 +251,15 @@ bool vds_virtio_driver_enable_queue(VdsVirtioDevice *device, unsigned n, GError 
     return vds_queue_enter(&call, enable_task);
 }
 
+bool vds_virtio_driver_discard_queue(VdsVirtioDevice *device, unsigned n, GError **error)
+{
+    VdsQueueCall call = {.device = device, .n = n, .discards = true, .error = error};
+
+    return !device->ops || !device->ops->discards ||
+           !device->ops->discards(device->instance, n) ||
+           vds_queue_enter(&call, enable_task);
+}
+
 /* ---- disable and reset ----------------------------------------------------------------
  */
 
@@ -245,9 +269,7 @@ static void disable_task(void *user)
     VdsVirtQueue *queue = vds_queue_touch(call);
 
     if (queue) {
-        vds_device_lock(call->device);
-        queue->enabled = false;
-        vds_device_unlock(call->device);
+        queue_set_enabled(queue, false, false);
         call->ok = true;
     }
 }

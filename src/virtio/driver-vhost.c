@@ -210,6 +210,7 @@ static void abandon_task(void *user)
     }
     vds_device_lock(call->device);
     queue->enabled = false;
+    queue->discards = false;
     vds_device_unlock(call->device);
     vds_queue_void(queue);
 }
@@ -287,4 +288,27 @@ bool vds_virtio_driver_announce(VdsVirtioDevice *device, const uint8_t mac[VDS_M
                                  "there is no network to be told of an address");
     }
     return vds_device_enter(device, announce_task, &call, error);
+}
+
+typedef struct {
+    VdsVirtioDevice *device;
+    uint16_t mtu;
+} MtuCall;
+
+static void mtu_task(void *user)
+{
+    const MtuCall *call = user;
+
+    call->device->ops->set_mtu(call->device->instance, call->mtu);
+}
+
+bool vds_virtio_driver_set_mtu(VdsVirtioDevice *device, uint16_t mtu, GError **error)
+{
+    MtuCall call = {device, mtu};
+
+    if (!device->ops || !device->ops->set_mtu) {
+        return vds_device_refuse(device, error, VDS_VIRTIO_ERROR_QUEUE,
+                                 "MTU %u is for no network device", mtu);
+    }
+    return vds_device_enter(device, mtu_task, &call, error);
 }

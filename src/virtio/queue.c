@@ -105,6 +105,7 @@ void vds_queue_reset_words(VdsVirtQueue *queue)
     queue->has_setup = false;
     queue->shown = false;
     queue->enabled = false;
+    queue->discards = false;
 }
 
 /* Where a ring goes on that was set up and not yet enabled. */
@@ -147,6 +148,11 @@ unsigned vds_virt_queue_get_index(const VdsVirtQueue *queue)
 bool vds_virt_queue_is_enabled(const VdsVirtQueue *queue)
 {
     return queue->enabled;
+}
+
+bool vds_virt_queue_is_discarding(const VdsVirtQueue *queue)
+{
+    return queue->discards;
 }
 
 bool vds_virt_queue_has_memory(const VdsVirtQueue *queue, uint64_t gpa, uint64_t len)

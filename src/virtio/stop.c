@@ -94,6 +94,7 @@ static void stop_task(void *user)
     }
     vds_device_lock(queue->device);
     queue->enabled = false;
+    queue->discards = false;
     vds_device_unlock(queue->device);
     pthread_mutex_lock(&queue->lock);
     queue->draining = true;

@@ -258,3 +258,45 @@ def pipe_of_size(size):
     read, write = os.pipe()
     fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, size)
     return read, write
+
+
+RING_NUM = 16
+SPACING = 0x2000  # of the areas of two rings
+BUFFERS = 0x10000
+
+
+class Ring:
+    """One of several rings of a front-end, split; areas at a place of its own."""
+
+    def __init__(self, front, index):
+        self.front, self.index, self.idx = front, index, 0
+        self.desc = 0x4000 + index * SPACING
+        self.avail, self.used = self.desc + 0x800, self.desc + 0x1000
+
+    def start(self, enable=True):
+        front, u32s = self.front, struct.Struct("=II")
+        self.idx = 0
+        front.write(self.desc, bytes(SPACING))
+        front.send(SET_VRING_NUM, u32s.pack(self.index, RING_NUM))
+        front.send(SET_VRING_BASE, u32s.pack(self.index, 0))
+        front.address(self.index, UVA + self.desc, UVA + self.used, UVA + self.avail)
+        front.u64(SET_VRING_KICK, 0x100 | self.index)  # looked at every millisecond
+        self.enable(enable)
+
+    def enable(self, on=True):
+        assert self.front.done(SET_VRING_ENABLE, struct.pack("=II", self.index, on))
+
+    def put(self, addr, length, flags):
+        front, slot = self.front, self.idx % RING_NUM
+        front.write(self.desc + 16 * slot, struct.pack("<QIHH", addr, length, flags, 0))
+        front.write(self.avail + 4 + 2 * slot, struct.pack("<H", slot))
+        self.idx += 1
+        front.write(self.avail + 2, struct.pack("<H", self.idx))
+
+    def used_lengths(self, count):
+        for _ in range(2000):
+            if self.front.u16(self.used + 2) >= count:
+                break
+            time.sleep(0.002)
+        n = self.front.u16(self.used + 2)
+        return [struct.unpack("<II", self.front.read(self.used + 4 + 8 * i, 8))[1] for i in range(n)]

@@ -273,6 +273,38 @@ def test_the_base_of_a_ring_that_was_never_enabled():
         vds.equal(struct.unpack("=II", base), (0, 5))
 
 
+def test_notify_on_empty():
+    """Legacy: the device that ran out of buffers interrupts a driver that asked for none."""
+    no_interrupt, f_notify_on_empty = 1, 1 << 24
+    for features, expected in ((0, 0), (f_notify_on_empty, 3), (f_notify_on_empty | F_EVENT_IDX, 3),
+                               (f_notify_on_empty | F_PACKED, 0)):
+        with daemon() as ours, connect(ours) as front:
+            front.start(features)
+            if features & F_PACKED:  # the event area of the driver: 1 is DISABLE
+                front.write(fronts.AVAIL_AREA + 2, struct.pack("<H", 1))
+            elif features & F_EVENT_IDX:
+                front.write(fronts.AVAIL_AREA + 4 + 2 * 16, struct.pack("<H", 0x7000))
+            else:
+                front.write(fronts.AVAIL_AREA, struct.pack("<H", no_interrupt))
+            os.set_blocking(front.call_fd, False)
+            told = 0
+            for n in range(4):  # with EVENT_IDX the first is told of in any case
+                front.put(n, [(DATA, 64, WRITE)])
+                front.kick()
+                until_used(front, n + 1)
+                vds.time.sleep(0.05)
+                try:
+                    told += n > 0 and os.eventfd_read(front.call_fd) > 0
+                except BlockingIOError:
+                    pass
+            vds.equal(told, expected, hex(features))
+
+
+def until_used(front, count):
+    if not front.packed:
+        front.used(count)
+
+
 def test_features_again():
     """V11: SET_FEATURES does not disable rings."""
     with daemon() as ours, connect(ours) as front:

@@ -6,47 +6,11 @@ import struct
 
 import front as fronts
 import vds
-from front import Front, UVA, WRITE
+from front import BUFFERS, Front, Ring, WRITE
 
 F_MRG_RXBUF = 1 << 15
-RX, TX, NUM = 0, 1, 16
+RX, TX = 0, 1
 FRAME = 12 + 1000
-SPACING = 0x2000  # of the areas of two rings
-BUFFERS = 0x10000
-
-
-class Ring:
-    """One of several rings of a front-end, split; areas at a place of its own."""
-
-    def __init__(self, front, index):
-        self.front, self.index, self.idx = front, index, 0
-        self.desc = 0x4000 + index * SPACING
-        self.avail, self.used = self.desc + 0x800, self.desc + 0x1000
-
-    def start(self):
-        front, u32s = self.front, struct.Struct("=II")
-        self.idx = 0
-        front.write(self.desc, bytes(SPACING))
-        front.send(fronts.SET_VRING_NUM, u32s.pack(self.index, NUM))
-        front.send(fronts.SET_VRING_BASE, u32s.pack(self.index, 0))
-        front.address(self.index, UVA + self.desc, UVA + self.used, UVA + self.avail)
-        front.u64(fronts.SET_VRING_KICK, 0x100 | self.index)  # looked at every millisecond
-        assert front.done(fronts.SET_VRING_ENABLE, u32s.pack(self.index, 1))
-
-    def put(self, addr, length, flags):
-        front, slot = self.front, self.idx % NUM
-        front.write(self.desc + 16 * slot, struct.pack("<QIHH", addr, length, flags, 0))
-        front.write(self.avail + 4 + 2 * slot, struct.pack("<H", slot))
-        self.idx += 1
-        front.write(self.avail + 2, struct.pack("<H", self.idx))
-
-    def used_lengths(self, count):
-        for _ in range(2000):
-            if self.front.u16(self.used + 2) >= count:
-                break
-            vds.time.sleep(0.002)
-        n = self.front.u16(self.used + 2)
-        return [struct.unpack("<II", self.front.read(self.used + 4 + 8 * i, 8))[1] for i in range(n)]
 
 
 def test_buffers_of_a_ring_that_went_are_no_room():
