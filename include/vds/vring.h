@@ -245,6 +245,10 @@ bool vds_vring_pop(VdsVring *ring, VdsRequest **request, GError **fault);
  * is of all, and then there are none. */
 bool vds_vring_pop_some(VdsVring *ring, VdsRequest **requests, size_t max, size_t *n,
                         GError **fault);
+/* Requests whose spans take too much room make a ring say that nothing is available,
+ * until some come back.  true, once: there is room again, and something may be there for
+ * which no kick comes. */
+bool vds_vring_take_room(VdsVring *ring);
 /* Puts back the one that was popped last. */
 void vds_vring_unpop(VdsVring *ring, VdsRequest *request);
 /* Writes the used entry; the driver sees it from the next publish on.  written is at most

@@ -137,12 +137,21 @@ bool vds_virt_queue_has_more(VdsVirtQueue *queue)
     return more;
 }
 
+/* With the lock held: the ring was full, and nobody kicks for what is there. */
+static void ask_if_room(VdsVirtQueue *queue)
+{
+    if (vds_vring_take_room(queue->ring)) {
+        vds_virt_queue_ask_turn(queue);
+    }
+}
+
 void vds_virt_queue_unpop(VdsVirtQueue *queue, VdsIo *io)
 {
     VDS_LOCK_SCOPE(&queue->lock);
 
     if (io->epoch == queue->epoch) {
         vds_vring_unpop(queue->ring, io->request);
+        ask_if_room(queue);
         queue->out--;
         queue->found_empty = false;
         queue->budget++;
@@ -179,6 +188,7 @@ static void push_batch(VdsVirtQueue *queue, VdsIo *const *ios, size_t n,
         queue->unpublished = true;
         queue->out -= valid;
         vds_vring_push_some(queue->ring, requests, valid, *fault ? NULL : fault);
+        ask_if_room(queue);
     }
 }
 

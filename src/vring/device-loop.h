@@ -30,6 +30,9 @@ static inline Request *request_new(VdsVring *ring)
 
 static inline void request_recycle(VdsVring *ring, Request *request)
 {
+    if (G_UNLIKELY(ring->n_spans > VDS_VRING_SPANS_KEEP)) {
+        vds_request_shrink(request);
+    }
     request->next = ring->pool;
     ring->pool = request;
 }
@@ -67,6 +70,9 @@ static inline bool requests_take(VdsVring *ring, HasAvailableFunc has_available,
     while (*n < max) {
         Request *request;
 
+        if (vds_vring_is_full(ring)) {
+            return true;
+        }
         if (!has_available(ring, &available, fault)) {
             return false;
         }

@@ -80,6 +80,8 @@ struct VdsVring {
     uint32_t n_ids;             /* num, or all that a packed ring's 16 bits can name */
     size_t extra;               /* bytes behind each request */
     Request *pool;              /* ones to be used again */
+    uint32_t n_spans;           /* room for them, of all requests */
+    bool was_full;              /* a pop came back short for want of it */
     Request *oldest, *youngest; /* in order */
 };
 
@@ -115,7 +117,23 @@ typedef struct {
 /* Bytes of one request. */
 #define VDS_REQUEST_MAX (UINT64_C(1) << 32)
 
+/* Room for spans, of one ring: with so much of it nothing more is popped until requests
+ * come back, and those that come back keep theirs while it is less than the other.  A
+ * chain may have 32768 spans of a byte, and QEMU's longest chain 1024. */
+enum { VDS_VRING_SPANS_MAX = 128 * 1024, VDS_VRING_SPANS_KEEP = 64 * 1024 };
+
+static inline bool vds_vring_is_full(VdsVring *ring)
+{
+    if (G_LIKELY(ring->n_spans < VDS_VRING_SPANS_MAX)) {
+        return false;
+    }
+    ring->was_full = true;
+    return true;
+}
+
 void vds_walk_grow(Request *request);
+/* Gives its spans back. */
+void vds_request_shrink(Request *request);
 /* Which of S9 to S13 and I6 a descriptor breaks, one of them; false. */
 bool vds_walk_refuse(const Walk *walk, const VdsDesc *desc, uint32_t i, GError **fault);
 

@@ -21,9 +21,20 @@ void vds_request_free(VdsRequest *request)
 
 void vds_walk_grow(Request *request)
 {
-    request->cap = MAX(8, request->cap * 2);
+    uint32_t cap = MAX(8, request->cap * 2);
+
+    request->ring->n_spans += cap - request->cap;
+    request->cap = cap;
     request->spans = g_renew(VdsSpan, request->spans, request->cap);
     request->pub.spans = request->spans;
+}
+
+void vds_request_shrink(Request *request)
+{
+    request->ring->n_spans -= request->cap;
+    request->cap = 0;
+    g_clear_pointer(&request->spans, g_free);
+    request->pub.spans = NULL;
 }
 
 bool vds_walk_refuse(const Walk *walk, const VdsDesc *desc, uint32_t i, GError **fault)
@@ -163,6 +174,11 @@ void vds_vring_abandon(VdsVring *ring)
         }
     }
     ring->oldest = ring->youngest = NULL;
+    ring->n_spans = 0; /* those that the device still has are no longer the ring's */
+    ring->was_full = false;
+    for (const Request *request = ring->pool; request; request = request->next) {
+        ring->n_spans += request->cap;
+    }
 }
 
 void vds_vring_free(VdsVring *ring)
@@ -213,7 +229,8 @@ static bool take_again(VdsVring *ring, VdsRequest **requests, size_t max, size_t
 {
     const InFlight *known;
 
-    while (*n < max && (known = vds_tracker_peek(ring->tracker))) {
+    while (*n < max && !vds_vring_is_full(ring) &&
+           (known = vds_tracker_peek(ring->tracker))) {
         Request *request = request_new(ring);
 
         if (!ring->ops->take_again(ring, request, known->entry, fault)) {
@@ -329,11 +346,23 @@ bool vds_vring_push_some(VdsVring *ring, VdsRequest *const *requests, size_t n,
                  ring->outstanding[own->pub.id] == own);
         g_assert(own->pub.written <= own->pub.in_bytes);
         own->done = true;
+        if (G_UNLIKELY(ring->in_order) && ring->n_spans > VDS_VRING_SPANS_KEEP) {
+            vds_request_shrink(own); /* it may wait for an older one */
+        }
     }
     ok = G_UNLIKELY(ring->in_order) ? push_in_order(ring, fault)
                                     : ring->ops->push_some(ring, requests, n, fault);
     /* Memory that vanished is asked for when the batch is published. */
     return G_LIKELY(ok) || vds_vring_result(&ring->areas, false, fault);
+}
+
+bool vds_vring_take_room(VdsVring *ring)
+{
+    if (G_LIKELY(!ring->was_full) || ring->n_spans >= VDS_VRING_SPANS_MAX) {
+        return false;
+    }
+    ring->was_full = false;
+    return true;
 }
 
 bool vds_vring_push(VdsVring *ring, VdsRequest *request, uint32_t written, GError **fault)
@@ -412,7 +441,8 @@ bool vds_vring_set_notify(VdsVring *ring, bool enable, bool *more, GError **faul
         return false;
     }
     if (more) {
-        *more = available || vds_tracker_peek(ring->tracker);
+        *more =
+            !vds_vring_is_full(ring) && (available || vds_tracker_peek(ring->tracker));
     }
     return true;
 }
@@ -421,7 +451,8 @@ bool vds_vring_has_available(VdsVring *ring, bool *available, GError **fault)
 {
     bool ok = ring->ops->has_available(ring, available, fault);
 
-    *available = *available || vds_tracker_peek(ring->tracker);
+    *available =
+        (*available || vds_tracker_peek(ring->tracker)) && !vds_vring_is_full(ring);
     return vds_vring_result(&ring->areas, ok, fault);
 }
 
