@@ -36,6 +36,12 @@ static void hmp_device_del(VdsCmds *cmds, const HmpArg *args, GString *out,
     qmp_device_del(cmds, cmds->hmp_arena, args[0].text, error);
 }
 
+/* MiB, as QEMU's. */
+static void hmp_balloon(VdsCmds *cmds, const HmpArg *args, GString *out, GError **error)
+{
+    qmp_balloon(cmds, cmds->hmp_arena, (int64_t)args[0].number << 20, error);
+}
+
 static void hmp_info_version(VdsCmds *cmds, const HmpArg *args, GString *out,
                              GError **error)
 {
@@ -128,6 +134,12 @@ const HmpCommand hmp_info_commands[] = {
 };
 
 const HmpCommand hmp_commands[] = {
+    {"balloon",
+     {HMP_INT, HMP_END},
+     "target",
+     "ask the guest for so much memory that it has target MiB left",
+     hmp_balloon,
+     NULL},
     {"cont|c", {HMP_END}, "", "start or resume the built-in guest", hmp_cont, NULL},
     {"device_del",
      {HMP_STRING, HMP_END},

@@ -38,7 +38,62 @@ static void show_torn_count(void *user, VdsVirtioDevice *virtio, VdsProp *value)
     vds_prop_show_uint(value, vds_virtio_device_get_torn_count(virtio));
 }
 
+/* Feature words as numbers: bits 64 to 127 stand in no reply of this level. */
+static void show_host_features(void *user, VdsVirtioDevice *virtio, VdsProp *value)
+{
+    VdsDeviceState state;
+
+    vds_virtio_device_get_state(virtio, &state);
+    vds_prop_show_uint(value, state.host_features.word[0]);
+}
+
+static void show_host_features_2(void *user, VdsVirtioDevice *virtio, VdsProp *value)
+{
+    VdsDeviceState state;
+
+    vds_virtio_device_get_state(virtio, &state);
+    vds_prop_show_uint(value, state.host_features.word[1]);
+}
+
+static void show_guest_features(void *user, VdsVirtioDevice *virtio, VdsProp *value)
+{
+    VdsDeviceState state;
+
+    vds_virtio_device_get_state(virtio, &state);
+    vds_prop_show_uint(value, state.guest_features.word[0]);
+}
+
+static void show_guest_features_2(void *user, VdsVirtioDevice *virtio, VdsProp *value)
+{
+    VdsDeviceState state;
+
+    vds_virtio_device_get_state(virtio, &state);
+    vds_prop_show_uint(value, state.guest_features.word[1]);
+}
+
+static void show_backend_features(void *user, VdsVirtioDevice *virtio, VdsProp *value)
+{
+    VdsDeviceState state;
+
+    vds_virtio_device_get_state(virtio, &state);
+    vds_prop_show_uint(value, state.backend_features.word[0]);
+}
+
+static void show_backend_features_2(void *user, VdsVirtioDevice *virtio, VdsProp *value)
+{
+    VdsDeviceState state;
+
+    vds_virtio_device_get_state(virtio, &state);
+    vds_prop_show_uint(value, state.backend_features.word[1]);
+}
+
 static const VdsLiveProperty own[] = {
+    {"host-features", "uint64", show_host_features, NULL},
+    {"host-features-2", "uint64", show_host_features_2, NULL},
+    {"guest-features", "uint64", show_guest_features, NULL},
+    {"guest-features-2", "uint64", show_guest_features_2, NULL},
+    {"backend-features", "uint64", show_backend_features, NULL},
+    {"backend-features-2", "uint64", show_backend_features_2, NULL},
     {"index-source", "str", show_index_source, NULL},
     {"broken-reason", "str", show_broken_reason, NULL},
     {"last-refusal", "str", show_last_refusal, NULL},

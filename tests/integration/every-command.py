@@ -20,6 +20,9 @@ NET = "/machine/peripheral/net0/virtio-backend"
 # What to ask so that a command succeeds; the others need nothing.
 GOOD = {
     "balloon": [{"value": 32 << 20}],
+    "block-latency-histogram-set": [{"id": "live1", "boundaries": [1000]},
+                                    {"id": "live1", "boundaries-read": [5], "boundaries-write": [5],
+                                     "boundaries-flush": [5]}],
     "blockdev-add": [{"driver": "null-co", "node-name": "plugged"}],
     "blockdev-del": [{"node-name": "plugged"}],
     "block_resize": [{"node-name": "grows", "size": 2 << 20}],

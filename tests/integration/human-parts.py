@@ -5,6 +5,7 @@ import os
 import tempfile
 from pathlib import Path
 
+from live import until
 from vds import Daemon, equal, run
 
 NO_POLLING = "  poll-max-ns=0\r\n  poll-grow=0\r\n  poll-shrink=0\r\n  aio-max-batch=0\r\n"
@@ -49,5 +50,16 @@ def test_set_link():
         equal(client.hmp("set_link nope on"), "Error: Device 'nope' not found\r\n")
 
 
+def test_balloon():
+    """In MiB, as QEMU's."""
+    with Daemon("-m", "64", "-device", "virtio-balloon-pci,id=balloon0") as daemon:
+        client = daemon.client()
+        equal(client.hmp("balloon 32"), "")
+        until(lambda: client.command("query-balloon")["actual"] == 32 << 20, "the guest gave it")
+        equal(client.hmp("info balloon"), "balloon: actual=32\r\n")
+    with Daemon() as daemon:
+        equal(daemon.client().hmp("balloon 32"), "Error: No balloon device has been activated\r\n")
+
+
 if __name__ == "__main__":
-    run(test_layouts, test_set_link)
+    run(test_layouts, test_set_link, test_balloon)

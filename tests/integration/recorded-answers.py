@@ -11,7 +11,9 @@ import json
 import pathlib
 import subprocess
 import sys
+import tempfile
 
+import recording
 from vds import Daemon, ROOT, equal, run
 
 RINGS = ROOT / "tests" / "golden" / "rings"
@@ -128,11 +130,25 @@ def update():
     LEVEL.write_text(HEAD + "\n".join(all_differences()) + "\n")
 
 
+def test_feature_words_are_numbers():
+    """Bits 64 to 127, too, which no reply has."""
+    words = {"host-features": 1 << 32 | 1 << 54, "host-features-2": 0x1E, "guest-features": 1 << 32,
+             "guest-features-2": 0x2}
+    with tempfile.TemporaryDirectory() as folder:
+        made = recording.write(pathlib.Path(folder), recording.device(
+            "x0", recording.split_ring(4), **{"device-id": 1, **words}))
+        with Daemon("-device", f"virtio-replay,file={made}") as daemon:
+            client = daemon.client()
+            for name, value in words.items():
+                found = client.command("qom-get", path=recording.path("x0"), property=name)
+                equal(found, value, name)
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["--update"]:
         update()
     else:
-        run(test_every_difference_is_listed,
+        run(test_every_difference_is_listed, test_feature_words_are_numbers,
             test_the_recording_is_large_enough_to_mean_something,
             test_packed_elements_as_an_independent_decoder_reads_them,
             test_asking_changes_nothing)

@@ -53,13 +53,20 @@ static void test_list(void **state)
               "virtio-backend:child<toy-device> "},
         {"a/virtio-backend",
          "type:string parent_bus:link<bus> realized:bool hotplugged:bool "
-         "hotpluggable:bool packed:bool fail:bool netdev:str index-source:str "
+         "hotpluggable:bool packed:bool fail:bool netdev:str "
+         "host-features:uint64 host-features-2:uint64 guest-features:uint64 "
+         "guest-features-2:uint64 backend-features:uint64 backend-features-2:uint64 "
+         "index-source:str "
          "broken-reason:str last-refusal:str torn-count:uint64 "},
         {"p", "type:string parent_bus:link<bus> realized:bool hotplugged:bool "
               "hotpluggable:bool word:str "},
-        {"/rec/x", "type:string parent_bus:link<bus> realized:bool hotplugged:bool "
-                   "hotpluggable:bool index-source:str broken-reason:str "
-                   "last-refusal:str torn-count:uint64 "},
+        {"/rec/x",
+         "type:string parent_bus:link<bus> realized:bool hotplugged:bool "
+         "hotpluggable:bool "
+         "host-features:uint64 host-features-2:uint64 guest-features:uint64 "
+         "guest-features-2:uint64 backend-features:uint64 backend-features-2:uint64 "
+         "index-source:str broken-reason:str "
+         "last-refusal:str torn-count:uint64 "},
         {"br/virtio-backend/br.0", "type:string realized:bool child[0]:link<toy-port> "},
         {"/objects/g0", "type:string qom-type:str id:str filename:str "},
     };

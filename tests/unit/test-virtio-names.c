@@ -89,7 +89,7 @@ static void test_features(void **state)
          .dev_features = {"VIRTIO_I2C_F_ZERO_LEGNTH_REQUEST: "}},
         {.id = 1,
          .features = {{BIT(55)}},
-         .dev_features = {"VIRTIO_NET_F_GUEST_USO4: Driver can receive USOv6"}},
+         .dev_features = {"VIRTIO_NET_F_GUEST_USO6: Driver can receive USOv6"}},
     };
 
     for (size_t i = 0; i < G_N_ELEMENTS(table); i++) {
