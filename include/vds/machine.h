@@ -18,9 +18,10 @@ typedef enum {
     VDS_MACHINE_ERROR_DUPLICATE_ID,   /* Duplicate device ID 'x' */
     VDS_MACHINE_ERROR_DUPLICATE_PATH, /* a recorded path that exists already */
     VDS_MACHINE_ERROR_BAD_ID,
-    VDS_MACHINE_ERROR_MISSING,          /* Parameter 'driver' is missing */
-    VDS_MACHINE_ERROR_ABSTRACT,         /* a type name of which no device can be made */
-    VDS_MACHINE_ERROR_NO_BUS,           /* the bus asked for, or any of the type needed */
+    VDS_MACHINE_ERROR_BAD_KEY,  /* Invalid parameter 'x'; invalid object type: x */
+    VDS_MACHINE_ERROR_MISSING,  /* Parameter 'driver' is missing */
+    VDS_MACHINE_ERROR_ABSTRACT, /* a type name of which no device can be made */
+    VDS_MACHINE_ERROR_NO_BUS,   /* the bus asked for, or any of the type needed */
     VDS_MACHINE_ERROR_NOT_HOTPLUGGABLE, /* device_del of an object that is no device */
     VDS_MACHINE_ERROR_AMBIGUOUS, /* qom: a partial path that fits several objects */
     VDS_MACHINE_ERROR_STATE,     /* not possible in this run state */
@@ -151,6 +152,10 @@ void vds_machine_press_power(VdsMachine *machine);
 void vds_machine_shut_down(VdsMachine *machine);
 
 /* ---- what devices are wired to: -netdev, -blockdev, -chardev, -object, -fsdev ---- */
+/* Has a part of this kind only keys that are honoured, or mean nothing here for a reason?
+ * Asked before a part is added.  BAD_KEY: Invalid parameter 'x', invalid object type: x
+ */
+bool vds_machine_check_keys(const char *kind, const VdsProps *props, GError **error);
 /* kind is the option's name; props as given (with id or node-name).  Refuses a second one
  * of the same kind and id. */
 bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsProps *props,

@@ -212,7 +212,8 @@ bool vds_machine_backend_add(VdsMachine *machine, const char *kind, const VdsPro
 bool vds_machine_backend_plug(VdsMachine *machine, const char *kind,
                               const VdsProps *props, GError **error)
 {
-    return backend_add(machine, kind, props, true, error);
+    return vds_machine_check_keys(kind, props, error) &&
+           backend_add(machine, kind, props, true, error);
 }
 
 /* A raw node is the one below as it is. */

@@ -219,7 +219,8 @@ static bool start_backends(VdsMainServer *server)
     for (unsigned i = 0; i < options->backends->len; i++) {
         const VdsBackendOption *backend = g_ptr_array_index(options->backends, i);
 
-        if (!vds_machine_backend_add(server->machine, backend->kind, backend->props,
+        if (!vds_machine_check_keys(backend->kind, backend->props, &error) ||
+            !vds_machine_backend_add(server->machine, backend->kind, backend->props,
                                      &error)) {
             return report_at(backend->origin, error);
         }

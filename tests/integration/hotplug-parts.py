@@ -8,7 +8,7 @@ import stat
 import tempfile
 from pathlib import Path
 
-from live import no_guest_errors, wait_driven
+from live import no_guest_errors, until, wait_driven
 from vds import Daemon, equal, refused, run
 
 ROOT = "/machine/peripheral/"
@@ -179,7 +179,7 @@ def test_a_pseudo_terminal():
             equal(client.command("qom-get", path=ROOT + "console1", property="pty"), path)
             client.command("device_del", id="console1")
         client.command("chardev-remove", id="c1")
-        assert not os.path.exists(path)
+        until(lambda: not os.path.exists(path), "the terminal is gone")
 
 
 def test_a_device_that_was_refused_uses_nothing():
